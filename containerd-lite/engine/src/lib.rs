@@ -1,0 +1,1 @@
+//! Docker's semantics: names, run, attach, exec, logs.

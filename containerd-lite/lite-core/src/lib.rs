@@ -1,0 +1,1 @@
+//! Content, metadata, images, snapshots, containers, tasks and events.

@@ -1,0 +1,1 @@
+//! Distribution-spec client: references, auth, resolve, fetch.

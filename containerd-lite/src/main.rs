@@ -1,0 +1,3 @@
+//! The daemon: configuration, composition, API adapters.
+
+fn main() {}

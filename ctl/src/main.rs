@@ -1,0 +1,3 @@
+//! The docker-like command line client.
+
+fn main() {}

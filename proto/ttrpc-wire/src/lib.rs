@@ -1,0 +1,1 @@
+//! ttrpc framing, client and server on prost and one thread of tokio.

@@ -1,3 +1,53 @@
-//! The daemon: configuration, composition, API adapters.
+//! The daemon's entry: reads the command line, sets up logging and the runtime,
+//! and turns the outcome into an exit code and one line on standard error.
 
-fn main() {}
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use containerd_lite::config::{Cli, Command, LogLevel};
+use containerd_lite::{publish, serve};
+use tracing::level_filters::LevelFilter;
+
+/// Two threads: clients are few, and the slow work runs on blocking threads
+/// that come and go.
+const WORKER_THREADS: usize = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.config.log_level);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(err) => {
+            eprintln!("containerd-lite: start runtime: {err}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Some(Command::Publish(args)) => publish::run(&cli.config.grpc_socket(), &args).await,
+            None => serve::run(&cli.config).await,
+        }
+    });
+    // Blocking work that ignores the end of the daemon must not keep it alive.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("containerd-lite: {}", serve::chain(&err));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(level: LogLevel) {
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::from(level))
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .init();
+}

@@ -1,0 +1,165 @@
+//! Puts the daemon together and runs it until it is told to stop.
+//!
+//! 1. [`claim`] takes the directories against a second daemon.
+//! 2. The sockets are made; nobody is answered yet.
+//! 3. [`services`] lists every service that the gRPC socket offers, one line
+//!    each: this is the place to plug in an adapter.
+//! 4. The server runs until SIGTERM or SIGINT. Containers are not touched by
+//!    that: their shims live on, and the next daemon finds them.
+
+use std::error::Error;
+use std::fmt;
+use std::fs::DirBuilder;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::{Routes, RoutesBuilder};
+use tonic::transport::Server;
+
+use crate::config::Config;
+use crate::sockets::{self, DirLock};
+
+/// How long calls that are under way may go on after the signal. Streams and
+/// waits never end by themselves, so there has to be an end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// If a directory or socket cannot be had, or the core cannot be opened.
+pub async fn run(config: &Config) -> Result<(), StartError> {
+    // Installed first, so that no signal from here on is lost or kills us midway.
+    let stop = stop_signal()?;
+    let _root = claim(&config.root)?;
+    let _state = claim(&config.state)?;
+    let socket = config.grpc_socket();
+    let listener = listen(&socket, 0o660)?;
+
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let server = Server::builder()
+        .add_routes(services().await)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+            // A closed channel means the same as a message: stop.
+            let _ = stopped.await;
+        });
+    tracing::info!(socket = %socket.display(), pid = std::process::id(), "serving");
+    tokio::pin!(server);
+    let outcome = tokio::select! {
+        ended = &mut server => ended,
+        name = stop => {
+            tracing::info!(signal = name, "stopping");
+            let _ = stopping.send(());
+            tokio::time::timeout(GRACE, server).await.unwrap_or(Ok(()))
+        }
+    };
+    // The next daemon need not find out that nobody answers.
+    let _ = std::fs::remove_file(&socket);
+    outcome.map_err(|err| StartError::new(format!("serve on {}", socket.display()), err))
+}
+
+/// Every service on the gRPC socket.
+async fn services() -> Routes {
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    health_reporter
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(health);
+    routes.routes()
+}
+
+/// Makes `dir` (0711, as containers in a user namespace must pass through) and
+/// locks it.
+fn claim(dir: &Path) -> Result<DirLock, StartError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(dir)
+        .map_err(|err| StartError::new(format!("create directory {}", dir.display()), err))?;
+    sockets::lock(dir).map_err(|err| {
+        if err.kind() == io::ErrorKind::WouldBlock {
+            StartError::bare(format!("another daemon is using {}", dir.display()))
+        } else {
+            StartError::new(format!("lock directory {}", dir.display()), err)
+        }
+    })
+}
+
+fn listen(path: &Path, mode: u32) -> Result<UnixListener, StartError> {
+    if let Some(dir) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(dir)
+            .map_err(|err| StartError::new(format!("create directory {}", dir.display()), err))?;
+    }
+    sockets::listen(path, mode)
+        .and_then(UnixListener::from_std)
+        .map_err(|err| StartError::new(format!("listen on {}", path.display()), err))
+}
+
+/// Resolves with the name of the first signal that asks the daemon to stop.
+fn stop_signal() -> Result<impl Future<Output = &'static str>, StartError> {
+    let install = |kind| signal(kind).map_err(|err| StartError::new("install signal handler", err));
+    let mut terminate = install(SignalKind::terminate())?;
+    let mut interrupt = install(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+/// Why the daemon did not start or ended.
+#[derive(Debug)]
+pub struct StartError {
+    op: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl StartError {
+    /// `op` is what was being done; the cause is printed after it.
+    pub fn new(op: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            op: op.into(),
+            source: Some(source.into()),
+        }
+    }
+
+    fn bare(op: impl Into<String>) -> Self {
+        Self {
+            op: op.into(),
+            source: None,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.op)
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+/// `outer: inner: innermost`.
+#[must_use]
+pub fn chain(err: &dyn Error) -> String {
+    std::iter::successors(Some(err), |&err| err.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

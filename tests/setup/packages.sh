@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Installs the Debian or Ubuntu packages that one job of this repository needs.
+#
+#   packages.sh build|run|test|bench
+#
+# Says which packages it installs and why, and installs nothing when all of
+# them are there. A package counts as there when the program or file it is
+# needed for is: a machine with another vendor's containerd keeps that one,
+# and apt-get is told to remove nothing. No service is started: while
+# packages are unpacked, a temporary policy-rc.d says no to each.
+set -euo pipefail
+
+job=${1:-}
+
+# package | jobs | what must exist | why
+needs() {
+	cat <<-'TABLE'
+		gcc|build run test bench|gcc|links the programs, compiles SQLite, ring and zstd
+		libc6-dev|build run test bench|/usr/lib/x86_64-linux-gnu/libc.a|the programs are linked statically
+		libseccomp-dev|build run test bench|/usr/lib/x86_64-linux-gnu/libseccomp.a|runc-rs compiles system call filters with it
+		pkg-config|build run test bench|pkg-config|finds libseccomp for the compiler
+		busybox-static|run test bench|busybox|the demo and test images are packed out of it
+		docker-registry|test|docker-registry|the registry that pull is tested against
+		skopeo|test|skopeo|fills that registry and writes image archives
+		containerd|test bench|containerd|real containerd and its ctr, as a peer on both sides
+		runc|test bench|runc|the runtime that runc-rs is compared with
+		crun|bench|crun|the other runtime of the benchmark
+		util-linux|run test bench|setsid|gives an interactive test its terminal; unshare is the floor of the benchmark
+	TABLE
+}
+
+present() { # PROBE
+	case $1 in
+	/*) [ -e "$1" ] ;;
+	*) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 ;;
+	esac
+}
+
+case $job in
+build | run | test | bench) ;;
+*)
+	sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+	;;
+esac
+
+missing=()
+while IFS='|' read -r package jobs probe why; do
+	case " $jobs " in *" $job "*) ;; *) continue ;; esac
+	present "$probe" && continue
+	[ ${#missing[@]} -gt 0 ] || echo "packages: \`make $job\` needs, and this machine does not have:"
+	printf '  %-16s %s\n' "$package" "$why"
+	missing+=("$package")
+done < <(needs)
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "packages: there is no apt-get here; install these by hand: ${missing[*]}" >&2
+	exit 1
+fi
+if [ "$(id -u)" -eq 0 ]; then
+	root=(env)
+elif command -v sudo >/dev/null 2>&1; then
+	root=(sudo env)
+else
+	echo "packages: installing needs root; run as root, or: apt-get install ${missing[*]}" >&2
+	exit 1
+fi
+
+policy=/usr/sbin/policy-rc.d
+placed=
+trap '[ -z "$placed" ] || "${root[@]}" rm -f "$policy"' EXIT
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
+	placed=yes
+	"${root[@]}" chmod 0755 "$policy"
+fi
+
+# Lists that are absent or too old show as packages that cannot be had; only
+# then are they fetched again.
+install() {
+	"${root[@]}" DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-remove --no-install-recommends "${missing[@]}"
+}
+echo "packages: installing ${missing[*]}"
+if ! install; then
+	echo "packages: the package lists seem to be old; fetching them"
+	"${root[@]}" apt-get update
+	install
+fi
+
+while IFS='|' read -r package jobs probe _; do
+	case " $jobs " in *" $job "*) ;; *) continue ;; esac
+	if ! present "$probe"; then
+		echo "packages: $package was installed, yet $probe is not there" >&2
+		exit 1
+	fi
+done < <(needs)

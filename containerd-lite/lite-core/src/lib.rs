@@ -1,1 +1,35 @@
-//! Content, metadata, images, snapshots, containers, tasks and events.
+//! The only owner of durable state: content, metadata, images, snapshots,
+//! containers, leases and their collection.
+//!
+//! Modules stand in the order in which data flows; each uses only those above
+//! it. Stores are synchronous, cheap to clone and safe to share; async callers
+//! go through [`blocking`].
+
+mod blocking;
+mod containers;
+mod core;
+mod db;
+mod digest;
+mod error;
+pub mod filter;
+mod images;
+mod labels;
+mod leases;
+mod namespace;
+mod namespaces;
+mod time;
+mod values;
+
+pub use blocking::blocking;
+pub use containers::{Container, Containers, Runtime};
+pub use core::{Core, CoreConfig};
+pub use db::Database;
+pub use digest::{Descriptor, Digest, Expected};
+pub use error::{Because, Error, Kind, Result, chain};
+pub use filter::Filters;
+pub use images::{Image, Images};
+pub use labels::{LabelUpdate, Labels, check_labels};
+pub use leases::{Lease, Leases, Resource};
+pub use namespace::{Namespace, check_identifier};
+pub use namespaces::{NamespaceRecord, Namespaces};
+pub use values::{AnyValue, Mount, Platform};

@@ -1,0 +1,208 @@
+//! Leases: what collection must leave alone for now.
+//!
+//! A lease names resources by type as containerd does: `content`, `ingests`,
+//! `images` and `snapshots/<snapshotter>`. The label
+//! `containerd.io/gc.expire` (RFC 3339) ends it by itself.
+
+use std::time::SystemTime;
+
+use rusqlite::{Connection, Row, params};
+
+use crate::db::{Database, row};
+use crate::error::{Kind, Result};
+use crate::filter::{Fields, Filters, label_field};
+use crate::labels::{Labels, check_labels};
+use crate::namespace::{Namespace, check_identifier};
+use crate::namespaces;
+use crate::time::to_nanos;
+
+/// A lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Chosen by its creator.
+    pub id: String,
+    /// When it was made.
+    pub created_at: SystemTime,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+impl Fields for Lease {
+    fn field(&self, path: &[&str]) -> Option<String> {
+        match path {
+            ["id"] => Some(self.id.clone()),
+            ["labels", key @ ..] => label_field(&self.labels, key),
+            _ => None,
+        }
+    }
+}
+
+/// Something a lease holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resource {
+    /// `content`, `ingests`, `images` or `snapshots/<snapshotter>`.
+    pub kind: String,
+    /// A digest, an ingest's reference, an image's name or a snapshot's key.
+    pub id: String,
+}
+
+/// The leases of all tenants.
+#[derive(Clone)]
+pub struct Leases {
+    db: Database,
+}
+
+impl Leases {
+    pub(crate) fn new(db: Database) -> Self {
+        Self { db }
+    }
+
+    /// # Errors
+    /// AlreadyExists; InvalidArgument for the id or labels.
+    pub fn create(&self, ns: &Namespace, id: &str, labels: &Labels) -> Result<Lease> {
+        check_identifier(id)?;
+        check_labels(labels)?;
+        let lease = Lease {
+            id: id.to_owned(),
+            created_at: SystemTime::now(),
+            labels: labels.clone(),
+        };
+        self.db.write(|tx| {
+            namespaces::ensure(tx, ns)?;
+            let made = tx.execute(
+                "INSERT OR IGNORE INTO leases (namespace, id, labels, created_at) VALUES (?1, ?2, ?3, ?4)",
+                params![ns.as_str(), id, row::to_json(labels), to_nanos(lease.created_at)],
+            )?;
+            if made == 0 {
+                return Err(Kind::AlreadyExists.error(format!("lease {id:?}: already exists")));
+            }
+            Ok(())
+        })?;
+        Ok(lease)
+    }
+
+    /// Removes the lease; what it held is left to collection.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub fn delete(&self, ns: &Namespace, id: &str) -> Result<()> {
+        self.db.write(|tx| {
+            let gone = tx.execute(
+                "DELETE FROM leases WHERE namespace = ?1 AND id = ?2",
+                [ns.as_str(), id],
+            )?;
+            if gone == 0 {
+                return Err(not_found(id));
+            }
+            Ok(())
+        })
+    }
+
+    /// Those that `filters` accept, by id.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn list(&self, ns: &Namespace, filters: &Filters) -> Result<Vec<Lease>> {
+        let mut all = self.db.read(|tx| {
+            let mut query = tx.prepare_cached(
+                "SELECT id, labels, created_at FROM leases WHERE namespace = ?1 ORDER BY id",
+            )?;
+            row::all(query.query([ns.as_str()])?, read)
+        })?;
+        all.retain(|lease| filters.accept(lease));
+        Ok(all)
+    }
+
+    /// Makes `resource` belong to the lease; again is no error.
+    ///
+    /// # Errors
+    /// NotFound for the lease; InvalidArgument for an unknown type.
+    pub fn add_resource(&self, ns: &Namespace, id: &str, resource: &Resource) -> Result<()> {
+        check_kind(&resource.kind)?;
+        self.db
+            .write(|tx| hold(tx, ns, Some(id), &resource.kind, &resource.id))
+    }
+
+    /// # Errors
+    /// NotFound for the lease; InvalidArgument for an unknown type. That it
+    /// does not hold the resource is no error.
+    pub fn delete_resource(&self, ns: &Namespace, id: &str, resource: &Resource) -> Result<()> {
+        check_kind(&resource.kind)?;
+        self.db.write(|tx| {
+            find(tx, ns, id)?;
+            tx.execute(
+                "DELETE FROM lease_resources WHERE namespace = ?1 AND lease = ?2 AND type = ?3 AND id = ?4",
+                [ns.as_str(), id, &resource.kind, &resource.id],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// What the lease holds.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub fn resources(&self, ns: &Namespace, id: &str) -> Result<Vec<Resource>> {
+        self.db.read(|tx| {
+            find(tx, ns, id)?;
+            let mut query =
+                tx.prepare_cached("SELECT type, id FROM lease_resources WHERE namespace = ?1 AND lease = ?2 ORDER BY type, id")?;
+            row::all(query.query([ns.as_str(), id])?, |row| Ok(Resource { kind: row.get("type")?, id: row.get("id")? }))
+        })
+    }
+}
+
+/// Makes a resource belong to `lease` within a transaction that creates it.
+/// Without a lease there is nothing to do.
+pub(crate) fn hold(
+    tx: &Connection,
+    ns: &Namespace,
+    lease: Option<&str>,
+    kind: &str,
+    id: &str,
+) -> Result<()> {
+    let Some(lease) = lease else { return Ok(()) };
+    find(tx, ns, lease)?;
+    let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO lease_resources (namespace, lease, type, id) VALUES (?1, ?2, ?3, ?4)")?;
+    insert.execute([ns.as_str(), lease, kind, id])?;
+    Ok(())
+}
+
+/// Ends every lease's hold on a resource that is gone.
+pub(crate) fn release(tx: &Connection, ns: &Namespace, kind: &str, id: &str) -> Result<()> {
+    let mut delete = tx.prepare_cached(
+        "DELETE FROM lease_resources WHERE namespace = ?1 AND type = ?2 AND id = ?3",
+    )?;
+    delete.execute([ns.as_str(), kind, id])?;
+    Ok(())
+}
+
+fn find(tx: &Connection, ns: &Namespace, id: &str) -> Result<Lease> {
+    let mut query = tx.prepare_cached(
+        "SELECT id, labels, created_at FROM leases WHERE namespace = ?1 AND id = ?2",
+    )?;
+    row::first(query.query([ns.as_str(), id])?, read)?.ok_or_else(|| not_found(id))
+}
+
+fn read(row: &Row<'_>) -> Result<Lease> {
+    Ok(Lease {
+        id: row.get("id")?,
+        labels: row::labels(row, "labels")?,
+        created_at: row::time(row, "created_at")?,
+    })
+}
+
+fn not_found(id: &str) -> crate::Error {
+    Kind::NotFound.error(format!("lease {id:?}: not found"))
+}
+
+fn check_kind(kind: &str) -> Result<()> {
+    let known = matches!(kind, "content" | "ingests" | "images")
+        || kind
+            .strip_prefix("snapshots/")
+            .is_some_and(|name| !name.is_empty());
+    if known {
+        return Ok(());
+    }
+    Err(Kind::Unimplemented.error(format!("resource type {kind:?}: not implemented")))
+}

@@ -1,0 +1,98 @@
+//! Times as the database keeps them: nanoseconds since 1970.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Nanoseconds since 1970; times before it are 0.
+pub(crate) fn to_nanos(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The time `nanos` after 1970.
+pub(crate) fn from_nanos(nanos: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
+}
+
+/// Reads the RFC 3339 form that expiry labels use, such as
+/// `2024-05-01T10:20:30.5Z` or with an offset. `None` if it is not one.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let (date, clock) = text.split_once(['T', 't'])?;
+    let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let (clock, offset) = match clock.find(['Z', 'z', '+', '-']) {
+        Some(at) => clock.split_at(at),
+        None => return None,
+    };
+    let offset_s = match offset {
+        "Z" | "z" => 0,
+        _ => {
+            let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+            if offset.starts_with('-') {
+                -seconds
+            } else {
+                seconds
+            }
+        }
+    };
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let mut clock = clock.splitn(3, ':').map(|part| part.parse::<i64>().ok());
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    let in_range =
+        (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !in_range
+        || !(0..24).contains(&hour)
+        || !(0..60).contains(&minute)
+        || !(0..=60).contains(&second)
+    {
+        return None;
+    }
+    let nanos: u64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    let seconds =
+        days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset_s;
+    Some(
+        UNIX_EPOCH
+            + Duration::from_secs(u64::try_from(seconds).ok()?)
+            + Duration::from_nanos(nanos),
+    )
+}
+
+/// The civil calendar as days: years begin in March, so that leap days come
+/// last and months have a linear rule.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, seconds: Option<u64>) {
+        let got =
+            parse_rfc3339(text).map(|time| time.duration_since(UNIX_EPOCH).unwrap().as_secs());
+        assert_eq!(got, seconds, "{text}");
+    }
+
+    #[test]
+    fn expiry_times_are_read() {
+        check("1970-01-01T00:00:00Z", Some(0));
+        check("2000-02-29T12:00:00Z", Some(951_825_600));
+        check("2024-05-01T10:20:30.123456789Z", Some(1_714_558_830));
+        check("2024-05-01T12:20:30+02:00", Some(1_714_558_830));
+        for bad in [
+            "",
+            "2024",
+            "2024-05-01",
+            "2024-05-01T10:20:30",
+            "2024-13-01T00:00:00Z",
+            "xT:Z",
+        ] {
+            check(bad, None);
+        }
+    }
+}

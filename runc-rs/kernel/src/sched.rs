@@ -1,0 +1,70 @@
+//! Scheduling policy, I/O priority, affinity and personality of the calling process.
+
+use std::io;
+
+use crate::raw::check;
+
+/// The arguments of `sched_setattr(2)`, in its layout.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct SchedAttr {
+    /// Size of this structure; [`set_scheduler`] fills it in.
+    pub size: u32,
+    /// `SCHED_OTHER` and so on, as a number.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`
+    pub flags: u64,
+    /// Niceness, for the fair policies.
+    pub nice: i32,
+    /// Priority, for the real-time policies.
+    pub priority: u32,
+    /// For the deadline policy, in nanoseconds.
+    pub runtime: u64,
+    /// For the deadline policy, in nanoseconds.
+    pub deadline: u64,
+    /// For the deadline policy, in nanoseconds.
+    pub period: u64,
+}
+
+/// Sets the caller's scheduling policy. See `sched_setattr(2)`.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_NICE` or real-time bandwidth.
+pub fn set_scheduler(mut attr: SchedAttr) -> io::Result<()> {
+    attr.size = size_of::<SchedAttr>() as u32;
+    // SAFETY: the structure has the kernel's layout and says its size.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) })?;
+    Ok(())
+}
+
+/// Sets the caller's I/O priority: class 1 real-time, 2 best effort, 3 idle. See `ioprio_set(2)`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_io_priority(class: u16, level: u16) -> io::Result<()> {
+    let priority = i32::from(class) << 13 | i32::from(level);
+    // SAFETY: takes integers and no pointers; 1 is IOPRIO_WHO_PROCESS.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, 1, 0, priority) })?;
+    Ok(())
+}
+
+/// Sets the execution domain. See `personality(2)`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_personality(persona: u64) -> io::Result<()> {
+    // SAFETY: takes one integer.
+    check(libc::c_long::from(unsafe { libc::personality(persona) }))?;
+    Ok(())
+}
+
+/// Lets the caller run on every processor its cpuset allows, whatever its parent was bound to.
+///
+/// # Errors
+/// What the kernel says.
+pub fn reset_affinity() -> io::Result<()> {
+    let all = [u8::MAX; 1024];
+    // SAFETY: pointer and length describe one live array; the kernel cuts the mask down to what exists.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, all.len(), all.as_ptr()) })?;
+    Ok(())
+}

@@ -4,6 +4,24 @@
 //! real counterparts (registry, containerd, runc) and the real kernel. What
 //! they share is here, in the order in which it builds up:
 //!
-//! - [`repository`]: where the sources, the built programs and the tools are.
+//! - [`repository`]: where the sources and the built programs are.
+//! - [`need`]: what a test needs of the machine, and what happens without it.
+//! - [`command`]: runs a program with a deadline and keeps what it said.
+//! - [`scratch`]: a directory and a name of one test's own, and the search
+//!   for whatever it left behind.
+//! - [`tar`], [`image`]: packs images out of busybox, the same bytes each time.
+//! - [`pty`]: a program on a terminal.
+//! - [`stack`]: a private daemon with `ctl` and `ctr` against it.
+//! - [`registry`], [`containerd`], [`bundle`]: the counterparts.
 
+pub mod bundle;
+pub mod command;
+pub mod containerd;
+pub mod image;
+pub mod need;
+pub mod pty;
+pub mod registry;
 pub mod repository;
+pub mod scratch;
+pub mod stack;
+pub mod tar;

@@ -1,0 +1,204 @@
+//! Packs images out of busybox: the same input gives the same bytes.
+//!
+//! 1. [`busybox_layer`] is a small root file system as a tar.
+//! 2. [`Image`] is layers and a configuration.
+//! 3. [`Image::docker_archive`] is what `docker save` would write of it, and
+//!    [`Image::oci_layout`] the OCI image layout, both as one tar.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::tar::Tar;
+
+/// What makes an image: layers from the lowest up, and the `config` part of
+/// its configuration (`Cmd`, `Env`, …).
+#[derive(Clone)]
+pub struct Image {
+    /// Uncompressed layer tars.
+    pub layers: Vec<Vec<u8>>,
+    /// The part of the image configuration that says how to run it.
+    pub config: Value,
+}
+
+impl Image {
+    /// Busybox, which runs a shell unless told otherwise.
+    #[must_use]
+    pub fn busybox() -> Self {
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        Self {
+            layers: vec![busybox_layer()],
+            config: json!({"Cmd": ["sh"], "Env": [path]}),
+        }
+    }
+
+    /// The same with one more layer on top.
+    #[must_use]
+    pub fn layer(mut self, layer: Tar) -> Self {
+        self.layers.push(layer.finish());
+        self
+    }
+
+    /// The same with `key` of the configuration replaced.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: Value) -> Self {
+        self.config[key] = value;
+        self
+    }
+
+    /// The image configuration, whose digest is the image's id.
+    #[must_use]
+    pub fn configuration(&self) -> Vec<u8> {
+        let diff_ids: Vec<String> = self.layers.iter().map(|layer| digest(layer)).collect();
+        to_bytes(&json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "created": "2024-01-01T00:00:00Z",
+            "config": self.config,
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        }))
+    }
+
+    /// The image's id: `sha256:…` of its configuration.
+    #[must_use]
+    pub fn id(&self) -> String {
+        digest(&self.configuration())
+    }
+
+    /// A tar as `docker save` writes it, under these names.
+    #[must_use]
+    pub fn docker_archive(&self, tags: &[&str]) -> Vec<u8> {
+        let configuration = self.configuration();
+        let config_name = format!("{}.json", hex(&configuration));
+        let mut archive = Tar::new().file(&config_name, 0o644, &configuration);
+        let mut layer_names = Vec::new();
+        for layer in &self.layers {
+            let name = format!("{}/layer.tar", hex(layer));
+            archive = archive.dir(&hex(layer), 0o755).file(&name, 0o644, layer);
+            layer_names.push(name);
+        }
+        let manifest = json!([{"Config": config_name, "RepoTags": tags, "Layers": layer_names}]);
+        archive
+            .file("manifest.json", 0o644, &to_bytes(&manifest))
+            .finish()
+    }
+
+    /// A tar of an OCI image layout that holds it under `reference`.
+    #[must_use]
+    pub fn oci_layout(&self, reference: &str) -> Vec<u8> {
+        let configuration = self.configuration();
+        let manifest = to_bytes(&json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": descriptor("application/vnd.oci.image.config.v1+json", &configuration),
+            "layers": self.layers.iter()
+                .map(|layer| descriptor("application/vnd.oci.image.layer.v1.tar", layer))
+                .collect::<Vec<_>>(),
+        }));
+        let mut top = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
+        top["annotations"] = json!({
+            "org.opencontainers.image.ref.name": reference,
+            "io.containerd.image.name": reference,
+        });
+        let index = json!({"schemaVersion": 2, "manifests": [top]});
+        let mut archive = Tar::new()
+            .file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)
+            .file("index.json", 0o644, &to_bytes(&index))
+            .dir("blobs", 0o755)
+            .dir("blobs/sha256", 0o755);
+        for blob in self.layers.iter().chain([&configuration, &manifest]) {
+            archive = archive.file(&format!("blobs/sha256/{}", hex(blob)), 0o644, blob);
+        }
+        archive.finish()
+    }
+}
+
+/// A root file system with busybox under all of its names, users and a /tmp.
+///
+/// # Panics
+/// When busybox is not installed.
+#[must_use]
+pub fn busybox_layer() -> Vec<u8> {
+    let mut tar = Tar::new()
+        .dir("bin", 0o755)
+        .file("bin/busybox", 0o755, &busybox());
+    for applet in busybox_applets() {
+        tar = tar.symlink(&format!("bin/{applet}"), "busybox");
+    }
+    for dir in [
+        "dev",
+        "etc",
+        "home",
+        "home/user",
+        "proc",
+        "sys",
+        "usr",
+        "usr/bin",
+        "var",
+    ] {
+        tar = tar.dir(dir, 0o755);
+    }
+    tar.symlink("usr/bin/env", "../../bin/env")
+        .dir("root", 0o700)
+        .dir("tmp", 0o1777)
+        .file(
+            "etc/passwd",
+            0o644,
+            b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n",
+        )
+        .file(
+            "etc/group",
+            0o644,
+            b"root:x:0:\nuser:x:1000:\nextra:x:2000:user\n",
+        )
+        .finish()
+}
+
+/// The statically linked busybox of this machine.
+///
+/// # Panics
+/// When it is not installed.
+#[must_use]
+pub fn busybox() -> Vec<u8> {
+    let path = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new);
+    let path = path.iter().find(|path| path.exists());
+    let path = path.expect("busybox is installed (Debian package busybox-static)");
+    std::fs::read(path).expect("busybox can be read")
+}
+
+fn busybox_applets() -> Vec<String> {
+    let out = Command::new("busybox")
+        .arg("--list")
+        .output()
+        .expect("busybox can be run");
+    let list = String::from_utf8(out.stdout).expect("applet names are ASCII");
+    list.lines()
+        .filter(|name| *name != "busybox")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// `sha256:…` of these bytes.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(bytes))
+}
+
+/// The SHA-256 of these bytes in hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+    json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
+}
+
+fn to_bytes(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a JSON value can be written")
+}

@@ -1,0 +1,113 @@
+//! What a test needs of the machine.
+//!
+//! A need that is missing fails the test, because green must mean "ran". Only
+//! a need named in `tests/known-gaps.txt` ends the test early instead, and
+//! that is written down for the count at the end of the run.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::repository;
+
+/// Something outside the repository that tests cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Debian's docker-registry and skopeo.
+    Registry,
+    /// Debian's containerd, with `ctr` and its own shim.
+    Containerd,
+    /// Debian's runc.
+    Runc,
+}
+
+impl Need {
+    /// The programs that make it up, and the packages they come from.
+    fn programs(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Registry => &[("docker-registry", "docker-registry"), ("skopeo", "skopeo")],
+            Self::Containerd => &[
+                ("containerd", "containerd"),
+                ("ctr", "containerd"),
+                ("containerd-shim-runc-v2", "containerd"),
+            ],
+            Self::Runc => &[("runc", "runc")],
+        }
+    }
+
+    fn missing(self) -> Option<String> {
+        let (program, package) = self
+            .programs()
+            .iter()
+            .find(|(program, _)| on_path(program).is_none())?;
+        Some(format!(
+            "{program} is not installed (Debian package {package}; tests/setup/packages.sh test)"
+        ))
+    }
+}
+
+/// Returns true when the test cannot run here and may be skipped. Whoever
+/// gets true returns at once.
+///
+/// # Panics
+/// When a need is missing and not listed in `tests/known-gaps.txt`.
+#[must_use]
+#[track_caller]
+pub fn skip(needs: &[Need]) -> bool {
+    let gaps = std::fs::read_to_string(repository::root().join("tests/known-gaps.txt"))
+        .expect("tests/known-gaps.txt can be read");
+    for need in needs {
+        let Some(missing) = need.missing() else {
+            continue;
+        };
+        let name = format!("{need:?}");
+        assert!(
+            listed(&gaps, &name),
+            "{missing}, and {name} is not listed in tests/known-gaps.txt"
+        );
+        note(&name);
+        return true;
+    }
+    false
+}
+
+/// Whether `name` is the first word of a line of `gaps`.
+fn listed(gaps: &str, name: &str) -> bool {
+    gaps.lines()
+        .any(|line| line.split_whitespace().next() == Some(name))
+}
+
+fn note(need: &str) {
+    let thread = std::thread::current();
+    let line = format!("{need}: {}\n", thread.name().unwrap_or("a test"));
+    eprint!("skipped: {line}");
+    if let Some(path) = std::env::var_os("TESTS_SKIPPED") {
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .expect("the list of skipped tests can be written");
+    }
+}
+
+/// The first file named `program` on PATH or among the system's programs.
+#[must_use]
+pub fn on_path(program: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .map(|dir| Path::new(dir).join(program))
+        .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_listed_by_its_whole_first_word() {
+        let gaps = "# Runc in a comment\nRuncOther  # why\nContainerd # why\n";
+        assert!(listed(gaps, "Containerd"));
+        assert!(!listed(gaps, "Runc"));
+    }
+}

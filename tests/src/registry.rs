@@ -1,0 +1,135 @@
+//! A real registry on loopback: Debian's docker-registry, filled by skopeo.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::command::{self, eventually};
+use crate::image::Image;
+use crate::scratch::Scratch;
+
+/// A running registry that stores below its test's directory.
+pub struct Registry {
+    process: Child,
+    address: String,
+    storage: PathBuf,
+}
+
+impl Registry {
+    /// Starts one on a free port.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start(scratch: &Scratch) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let address = free.expect("there is a free port").to_string();
+        let storage = scratch.path("registry");
+        let config = scratch.path("registry.json");
+        // JSON is YAML.
+        let text = serde_json::json!({
+            "version": "0.1",
+            "log": {"level": "error", "accesslog": {"disabled": true}},
+            "storage": {"filesystem": {"rootdirectory": storage}},
+            "http": {"addr": address},
+        });
+        fs::write(&config, text.to_string()).expect("the registry's configuration can be written");
+        let log = fs::File::create(scratch.path("registry.log")).expect("its log can be written");
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a descriptor can be copied"))
+            .stderr(log)
+            .spawn();
+        let process = process.expect("docker-registry can be run");
+        let registry = Self {
+            process,
+            address,
+            storage,
+        };
+        eventually("the registry", || {
+            TcpStream::connect(&registry.address).ok()
+        });
+        registry
+    }
+
+    /// `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// `host:port/name`, as a reference for pull.
+    #[must_use]
+    pub fn reference(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
+    }
+
+    /// Puts `image` there as `name` (`repository:tag`) with skopeo and these
+    /// further arguments of `skopeo copy`; returns the manifest's digest.
+    ///
+    /// # Panics
+    /// When skopeo fails.
+    #[track_caller]
+    pub fn put(&self, scratch: &Scratch, image: &Image, name: &str, args: &[&str]) -> String {
+        let archive = scratch.path("put.tar");
+        let digest = scratch.path("put.digest");
+        fs::write(&archive, image.docker_archive(&["put:latest"]))
+            .expect("an archive can be written");
+        let mut skopeo = Command::new("skopeo");
+        skopeo
+            .args([
+                "--insecure-policy",
+                "copy",
+                "--quiet",
+                "--dest-tls-verify=false",
+                "--digestfile",
+            ])
+            .arg(&digest)
+            .args(args)
+            .arg(format!("docker-archive:{}", archive.display()))
+            .arg(format!("docker://{}", self.reference(name)));
+        command::run(&mut skopeo).ok();
+        fs::read_to_string(digest)
+            .expect("skopeo wrote the digest")
+            .trim()
+            .to_owned()
+    }
+
+    /// The manifest that the registry has under `repository` and `digest`.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn manifest(&self, digest: &str) -> serde_json::Value {
+        let text = fs::read(self.blob(digest)).expect("the registry stores the manifest");
+        serde_json::from_slice(&text).expect("a manifest is JSON")
+    }
+
+    /// The file in which the registry keeps a blob or manifest.
+    ///
+    /// # Panics
+    /// When `digest` is not a SHA-256.
+    #[must_use]
+    pub fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").expect("a sha256 digest");
+        self.storage.join(format!(
+            "docker/registry/v2/blobs/sha256/{}/{hex}/data",
+            &hex[..2]
+        ))
+    }
+
+    /// Ends it, as a registry that goes away.
+    pub fn stop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,451 @@
+//! One container's cgroup: a directory in each hierarchy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use oci_spec::runtime::LinuxResources;
+
+use crate::hierarchy::{Host, Layout, parse_own};
+use crate::{Error, Result, Stats, limits, stats};
+
+/// How long a group that should be empty may still hold dying processes before its removal is given up.
+const DELETE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the processes of a group may take to reach the frozen state.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a container's processes are accounted and limited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cgroup {
+    layout: Layout,
+    /// Hierarchy name (empty on v2) to directory.
+    dirs: BTreeMap<String, PathBuf>,
+}
+
+impl Cgroup {
+    /// The group of a container by its `cgroupsPath`: absolute from the root of every hierarchy, relative below the caller's own
+    /// group (on v2 beside it, as a group that has processes may not have limited children).
+    ///
+    /// # Errors
+    /// If `path` leads upwards.
+    pub fn named(host: &Host, path: &Path) -> Result<Self> {
+        if path.components().any(|c| c == Component::ParentDir) {
+            return Err(Error::refused(format!(
+                "cgroup path {}: must not contain ..",
+                path.display()
+            )));
+        }
+        let dirs = host
+            .mounts
+            .iter()
+            .map(|(name, mount)| {
+                let inner = match path.strip_prefix("/") {
+                    Ok(absolute) => absolute.to_path_buf(),
+                    Err(_) => {
+                        let own = host.own.get(name).map_or(Path::new("/"), PathBuf::as_path);
+                        let base = if host.layout == Layout::V2 {
+                            own.parent().unwrap_or(own)
+                        } else {
+                            own
+                        };
+                        base.strip_prefix("/").unwrap_or(base).join(path)
+                    }
+                };
+                (name.clone(), mount.join(inner))
+            })
+            .collect();
+        Ok(Self {
+            layout: host.layout,
+            dirs,
+        })
+    }
+
+    /// The group by the directories that a state file recorded: hierarchy name (empty on v2) to directory.
+    #[must_use]
+    pub fn recorded(dirs: BTreeMap<String, PathBuf>) -> Self {
+        let layout = if dirs.contains_key("") {
+            Layout::V2
+        } else {
+            Layout::V1 { hybrid: false }
+        };
+        Self { layout, dirs }
+    }
+
+    /// The group that process `pid` is in now.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn of_process(host: &Host, pid: i32) -> Result<Self> {
+        let file = format!("/proc/{pid}/cgroup");
+        let groups = parse_own(
+            &fs::read_to_string(&file).map_err(|e| Error::new(format!("read {file}"), e))?,
+        );
+        let dirs = host
+            .mounts
+            .iter()
+            .filter_map(|(name, mount)| {
+                let group = groups.get(name)?;
+                Some((
+                    name.clone(),
+                    mount.join(group.strip_prefix("/").unwrap_or(group)),
+                ))
+            })
+            .collect();
+        Ok(Self {
+            layout: host.layout,
+            dirs,
+        })
+    }
+
+    /// Hierarchy name (empty on v2) to directory: what a state file records.
+    #[must_use]
+    pub fn dirs(&self) -> &BTreeMap<String, PathBuf> {
+        &self.dirs
+    }
+
+    /// The arrangement this group lives in.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Whether any of its directories exists.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.places().iter().any(|dir| dir.is_dir())
+    }
+
+    /// The directory of a v1 controller.
+    pub(crate) fn dir(&self, controller: &str) -> Option<&Path> {
+        self.dirs.get(controller).map(PathBuf::as_path)
+    }
+
+    /// The directory on v2, to clone the first process into.
+    #[must_use]
+    pub fn unified_dir(&self) -> Option<&Path> {
+        if self.layout == Layout::V2 {
+            self.dir("")
+        } else {
+            None
+        }
+    }
+
+    /// Each directory once: controllers mounted together share one.
+    fn places(&self) -> BTreeSet<&Path> {
+        self.dirs.values().map(PathBuf::as_path).collect()
+    }
+
+    /// Makes the group's directories, and on v2 hands the controllers down to it. Returns whether it made the last of them, so
+    /// that the caller removes on failure only what it made.
+    ///
+    /// # Errors
+    /// What the kernel says, with the directory.
+    pub fn create(&self) -> Result<bool> {
+        let mut made = false;
+        for dir in self.places() {
+            let result = match fs::create_dir(dir) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(dir).map(|()| true)
+                }
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                other => other.map(|()| true),
+            };
+            made |=
+                result.map_err(|e| Error::new(format!("create cgroup {}", dir.display()), e))?;
+        }
+        match self.layout {
+            Layout::V1 { .. } => {
+                if let Some(cpuset) = self.dir("cpuset") {
+                    inherit_cpuset(cpuset)?;
+                }
+            }
+            Layout::V2 => {
+                if let Some(dir) = self.dir("") {
+                    hand_down_controllers(dir);
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    /// Sets the limits of `resources`, device rules included.
+    ///
+    /// # Errors
+    /// If the kernel refuses a value, or a controller that a limit needs is not there; with the file and the value.
+    pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
+        limits::apply(self, resources)
+    }
+
+    /// Changes the limits of a running container: as [`Cgroup::limit`], but the device rules stay as they are.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        limits::apply_limits(self, resources)
+    }
+
+    /// Opens the v1 files that a single-threaded process joins by writing `0` to each. Empty on v2.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn join_files(&self) -> Result<Vec<File>> {
+        if self.layout == Layout::V2 {
+            return Ok(Vec::new());
+        }
+        self.places()
+            .into_iter()
+            .map(|dir| {
+                let file = dir.join("tasks");
+                OpenOptions::new()
+                    .write(true)
+                    .open(&file)
+                    .map_err(|e| Error::new(format!("open {}", file.display()), e))
+            })
+            .collect()
+    }
+
+    /// Every process in the group and the groups below it.
+    ///
+    /// # Errors
+    /// If the group is gone.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let dir = match self.layout {
+            Layout::V2 => self.dir(""),
+            // Any v1 hierarchy answers; this one is never shared with a supervisor's own bookkeeping.
+            Layout::V1 { .. } => self
+                .dir("devices")
+                .or_else(|| self.dirs.values().next().map(PathBuf::as_path)),
+        };
+        let mut pids = BTreeSet::new();
+        if let Some(dir) = dir {
+            collect_pids(dir, &mut pids)?;
+        }
+        Ok(pids.into_iter().collect())
+    }
+
+    /// Stops (`true`) or continues every process of the group, and waits until they are stopped.
+    ///
+    /// # Errors
+    /// If there is no freezer, or the processes do not stop within five seconds.
+    pub fn freeze(&self, on: bool) -> Result<()> {
+        let (file, value, done, wanted) = match self.layout {
+            Layout::V2 => {
+                let dir = self.dir("").unwrap_or(Path::new(""));
+                let wanted = if on { "frozen 1" } else { "frozen 0" };
+                (
+                    dir.join("cgroup.freeze"),
+                    if on { "1" } else { "0" },
+                    dir.join("cgroup.events"),
+                    wanted,
+                )
+            }
+            Layout::V1 { .. } => {
+                let dir = self
+                    .dir("freezer")
+                    .ok_or_else(|| Error::refused("freeze: no freezer controller"))?;
+                let value = if on { "FROZEN" } else { "THAWED" };
+                (
+                    dir.join("freezer.state"),
+                    value,
+                    dir.join("freezer.state"),
+                    value,
+                )
+            }
+        };
+        let deadline = Instant::now() + FREEZE_PATIENCE;
+        loop {
+            // On v1 a process that forks meanwhile needs the write again.
+            write(&file, value)?;
+            if read(&done)?.lines().any(|line| line == wanted) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                if on {
+                    write(
+                        &file,
+                        if self.layout == Layout::V2 {
+                            "0"
+                        } else {
+                            "THAWED"
+                        },
+                    )?;
+                }
+                return Err(Error::refused(format!(
+                    "freeze {}: processes did not stop",
+                    file.display()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether the group is frozen, or about to be. No freezer: no.
+    ///
+    /// # Errors
+    /// If the group is there but cannot be read.
+    pub fn is_frozen(&self) -> Result<bool> {
+        let (file, thawed) = match self.layout {
+            Layout::V2 => (self.dir("").map(|d| d.join("cgroup.freeze")), "0"),
+            Layout::V1 { .. } => (
+                self.dir("freezer").map(|d| d.join("freezer.state")),
+                "THAWED",
+            ),
+        };
+        match file.map(|file| fs::read_to_string(&file).map_err(|e| (file, e))) {
+            None => Ok(false),
+            Some(Ok(text)) => Ok(text.trim() != thawed),
+            Some(Err((_, e))) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Some(Err((file, e))) => Err(Error::new(format!("read {}", file.display()), e)),
+        }
+    }
+
+    /// Kills every process of the group at once where the kernel can (`cgroup.kill`, v2, 5.14). Says whether it could.
+    #[must_use]
+    pub fn kill_all(&self) -> bool {
+        self.unified_dir()
+            .is_some_and(|dir| write(&dir.join("cgroup.kill"), "1").is_ok())
+    }
+
+    /// What the controllers have counted.
+    ///
+    /// # Errors
+    /// If the group is gone. A controller that is not there leaves its part empty.
+    pub fn stats(&self) -> Result<Stats> {
+        if !self.exists() {
+            let dir = self
+                .dirs
+                .values()
+                .next()
+                .map(|d| d.display().to_string())
+                .unwrap_or_default();
+            return Err(Error::new(
+                format!("read cgroup {dir}"),
+                io::ErrorKind::NotFound.into(),
+            ));
+        }
+        Ok(stats::read(self))
+    }
+
+    /// Removes the group and the groups below it. A group that is not there is success.
+    ///
+    /// # Errors
+    /// `EBUSY` if processes are left in it after five seconds.
+    pub fn delete(&self) -> Result<()> {
+        let deadline = Instant::now() + DELETE_PATIENCE;
+        for dir in self.places() {
+            remove_tree(dir, deadline)
+                .map_err(|e| Error::new(format!("remove cgroup {}", dir.display()), e))?;
+        }
+        Ok(())
+    }
+}
+
+/// rmdir, and where there are groups below, those first. Processes that are still ending get until `deadline`.
+fn remove_tree(dir: &Path, deadline: Instant) -> io::Result<()> {
+    let mut pause = Duration::from_micros(100);
+    loop {
+        match fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+                for below in directories(dir)? {
+                    remove_tree(&below, deadline)?;
+                }
+                if Instant::now() > deadline {
+                    return Err(e);
+                }
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(20));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn directories(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn collect_pids(dir: &Path, pids: &mut BTreeSet<i32>) -> Result<()> {
+    let text = read(&dir.join("cgroup.procs"))?;
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    for below in directories(dir).map_err(|e| Error::new(format!("list {}", dir.display()), e))? {
+        match collect_pids(&below, pids) {
+            // A group below may be removed while we look.
+            Err(e)
+                if e.source
+                    .as_ref()
+                    .is_some_and(|s| s.kind() == io::ErrorKind::NotFound) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// v1: a new cpuset is empty and lets no process in; it gets what the one above has, which may be empty as well.
+fn inherit_cpuset(dir: &Path) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = dir.join(file);
+        if !read(&own)?.trim().is_empty() {
+            continue;
+        }
+        let Some(above) = dir.parent() else { continue };
+        if read(&above.join(file))?.trim().is_empty() {
+            inherit_cpuset(above)?;
+        }
+        write(&own, read(&above.join(file))?.trim())?;
+    }
+    Ok(())
+}
+
+/// v2: a controller works in a group only if each group above lists it in `cgroup.subtree_control`. What cannot be handed down
+/// here shows when a limit needs it, with the name of the limit.
+fn hand_down_controllers(dir: &Path) {
+    let mut above: Vec<&Path> = dir
+        .ancestors()
+        .skip(1)
+        .take_while(|a| a.join("cgroup.controllers").is_file())
+        .collect();
+    above.reverse();
+    for group in above {
+        let available = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
+        let enabled = fs::read_to_string(group.join("cgroup.subtree_control")).unwrap_or_default();
+        for controller in available
+            .split_whitespace()
+            .filter(|c| !enabled.split_whitespace().any(|e| e == *c))
+        {
+            // One at a time: a controller that is refused must not keep the others out.
+            let _shows_later = fs::write(
+                group.join("cgroup.subtree_control"),
+                format!("+{controller}"),
+            );
+        }
+    }
+}
+
+/// Writes a value to a control file in one write, as the kernel wants it.
+pub(crate) fn write(file: &Path, value: &str) -> Result<()> {
+    let written = OpenOptions::new()
+        .write(true)
+        .open(file)
+        .and_then(|mut f| io::Write::write_all(&mut f, value.as_bytes()));
+    written.map_err(|e| Error::new(format!("write {value:?} to {}", file.display()), e))
+}
+
+pub(crate) fn read(file: &Path) -> Result<String> {
+    fs::read_to_string(file).map_err(|e| Error::new(format!("read {}", file.display()), e))
+}

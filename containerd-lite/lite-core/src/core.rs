@@ -5,11 +5,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::containers::Containers;
+use crate::content::ContentStore;
 use crate::db::Database;
 use crate::error::{Because as _, Result};
 use crate::images::Images;
 use crate::leases::Leases;
 use crate::namespaces::Namespaces;
+use crate::snapshots::Snapshots;
 
 /// Where the daemon keeps things.
 #[derive(Debug, Clone)]
@@ -31,8 +33,12 @@ pub struct Core {
     pub db: Database,
     /// Tenants.
     pub namespaces: Namespaces,
+    /// Blobs.
+    pub content: ContentStore,
     /// Names of images.
     pub images: Images,
+    /// Stacked file systems.
+    pub snapshots: Snapshots,
     /// Container records.
     pub containers: Containers,
     /// Leases.
@@ -52,6 +58,8 @@ impl Core {
         let db = Database::open(&config.root.join("meta.db"))?;
         Ok(Self {
             namespaces: Namespaces::new(db.clone()),
+            content: ContentStore::new(db.clone(), config.root.join("content"))?,
+            snapshots: Snapshots::new(db.clone(), config.root.join("snapshots"))?,
             images: Images::new(db.clone()),
             containers: Containers::new(db.clone()),
             leases: Leases::new(db.clone()),

@@ -7,6 +7,7 @@
 
 mod blocking;
 mod containers;
+pub mod content;
 mod core;
 mod db;
 mod digest;
@@ -17,11 +18,13 @@ mod labels;
 mod leases;
 mod namespace;
 mod namespaces;
+pub mod snapshots;
 mod time;
 mod values;
 
 pub use blocking::blocking;
 pub use containers::{Container, Containers, Runtime};
+pub use content::{Blob, ContentInfo, ContentStore, Ingest, IngestStatus};
 pub use core::{Core, CoreConfig};
 pub use db::Database;
 pub use digest::{Descriptor, Digest, Expected};
@@ -32,4 +35,5 @@ pub use labels::{LabelUpdate, Labels, check_labels};
 pub use leases::{Lease, Leases, Resource};
 pub use namespace::{Namespace, check_identifier};
 pub use namespaces::{NamespaceRecord, Namespaces};
+pub use snapshots::{OVERLAYFS, SnapshotInfo, SnapshotKind, Snapshots, Usage};
 pub use values::{AnyValue, Mount, Platform};

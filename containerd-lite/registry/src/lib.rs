@@ -2,12 +2,34 @@
 //!
 //! 1. [`Reference`] parses and completes the name, by the field's grammar and
 //!    Docker's rules for short names.
+//! 2. [`Client::resolve`] asks its registry which manifest that is now.
+//! 3. [`Client::manifest`] fetches manifests, [`Client::blob`] streams
+//!    everything else, both through cut connections, rate limits and
+//!    redirects, within limits of time and size.
 //!
 //! The crate knows registries and nothing else: no store, no image semantics
 //! beyond "these bytes have that digest".
 
+mod auth;
+mod blob;
+mod body;
+mod challenge;
+mod client;
+mod config;
 mod digest;
+mod endpoint;
+mod error;
 mod reference;
+mod refusal;
+mod resolve;
+mod retry;
+mod transport;
 
+pub use blob::BlobReader;
+pub use client::Client;
+pub use config::{Config, Credentials};
 pub use digest::{Digest, ParseDigestError};
+pub use error::{Error, TransportError};
 pub use reference::{BadReference, ParseReferenceError, Reference};
+pub use resolve::Resolved;
+pub use retry::RetryPolicy;

@@ -18,7 +18,7 @@ use std::str::FromStr;
 use crate::digest::Digest;
 
 /// The registry a name without one belongs to.
-const DEFAULT_DOMAIN: &str = "docker.io";
+pub(crate) const DEFAULT_DOMAIN: &str = "docker.io";
 /// An older name of the default registry, still found in configurations.
 const LEGACY_DEFAULT_DOMAIN: &str = "index.docker.io";
 /// The owner of a Docker Hub image that was named without one.

@@ -1,3 +1,154 @@
-//! The docker-like command line client.
+//! The docker-like command line client: parses what was typed, sends it to
+//! the daemon, renders what comes back.
+//!
+//! 1. [`cli`] says what may be typed, [`parse`] turns values into types.
+//! 2. [`client`] connects to the daemon, starting one if none was named.
+//! 3. [`commands`] has one file for each command; those that stay with a
+//!    process hold a [`session`].
+//! 4. [`render`] turns answers into text; [`out`] writes it.
+//! 5. A [`failure`] becomes one line on stderr and an exit code here.
 
-fn main() {}
+mod cli;
+mod client;
+mod commands;
+mod failure;
+mod out;
+mod parse;
+mod render;
+mod session;
+
+use std::process::exit;
+
+use cli::{Action, Cli, ContainerAction, ImageAction};
+use commands::{
+    attach, completion, create, each, exec, images, inspect, load, logs, ps, pull, run, start,
+    version,
+};
+use failure::Failure;
+use parse::host::Host;
+
+/// Docker's exit code for `run` when the container could not be run at all.
+const RUN_INFRASTRUCTURE: u8 = 125;
+
+fn main() {
+    let argv: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let code = match cli::parse(&argv) {
+        Ok(cli) => finish(&cli, perform(&cli)),
+        Err(error) => refuse(&argv, &error),
+    };
+    // Not a return: a thread may still wait for the terminal's next key.
+    exit(code.into())
+}
+
+fn refuse(argv: &[std::ffi::OsString], error: &clap::Error) -> u8 {
+    let words: Vec<String> = argv
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let refusal = cli::refusal::refuse(&cli::command(), &words, error);
+    if !refusal.asked_for {
+        out::complain(&refusal.text);
+        return refusal.code;
+    }
+    match out::text(&refusal.text) {
+        Ok(()) => refusal.code,
+        Err(failure) => failure.exit_code(1),
+    }
+}
+
+/// Reports what is left to report and returns the exit code.
+fn finish(cli: &Cli, result: Result<u8, Failure>) -> u8 {
+    let failure = match result {
+        Ok(code) => return code,
+        Err(failure) => failure,
+    };
+    let is_run = matches!(
+        cli.action,
+        Action::Run(_) | Action::Container(ContainerAction::Run(_))
+    );
+    let code = failure.exit_code(if is_run { RUN_INFRASTRUCTURE } else { 1 });
+    out::report(&failure);
+    match failure {
+        Failure::Detached => out::complain("read escape sequence\n"),
+        Failure::Daemon { .. } | Failure::Setup(_) if is_run => {
+            out::complain("\nRun 'ctl run --help' for more information\n");
+        }
+        _ => {}
+    }
+    code
+}
+
+fn perform(cli: &Cli) -> Result<u8, Failure> {
+    match &cli.action {
+        Action::Completion(args) => return completion::run(args),
+        Action::Launch(args) => return Err(client::launch(args)),
+        _ => {}
+    }
+    let state = std::env::var_os("CONTAINERD_LITE_STATE").map(Into::into);
+    let host = Host::parse(cli.host.as_deref(), state).map_err(Failure::Setup)?;
+    // One thread: a client waits far more than it works, and starts sooner.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|err| Failure::io("start the event loop", &err))?;
+    runtime.block_on(dispatch(&host, &cli.action))
+}
+
+async fn dispatch(host: &Host, action: &Action) -> Result<u8, Failure> {
+    if let Action::Version = action {
+        return version::run(host).await;
+    }
+    let client = &mut client::connect(host).await?;
+    match action {
+        Action::Run(args) | Action::Container(ContainerAction::Run(args)) => {
+            run::run(client, args).await
+        }
+        Action::Create(args) | Action::Container(ContainerAction::Create(args)) => {
+            create::run(client, args).await
+        }
+        Action::Start(args) | Action::Container(ContainerAction::Start(args)) => {
+            start::run(client, args).await
+        }
+        Action::Stop(args) | Action::Container(ContainerAction::Stop(args)) => {
+            each::stop(client, args).await
+        }
+        Action::Kill(args) | Action::Container(ContainerAction::Kill(args)) => {
+            each::kill(client, args).await
+        }
+        Action::Rm(args) | Action::Container(ContainerAction::Rm(args)) => {
+            each::rm(client, args).await
+        }
+        Action::Ps(args) | Action::Container(ContainerAction::Ls(args)) => {
+            ps::run(client, args).await
+        }
+        Action::Logs(args) | Action::Container(ContainerAction::Logs(args)) => {
+            logs::run(client, args).await
+        }
+        Action::Exec(args) | Action::Container(ContainerAction::Exec(args)) => {
+            exec::run(client, args).await
+        }
+        Action::Attach(args) | Action::Container(ContainerAction::Attach(args)) => {
+            attach::run(client, args).await
+        }
+        Action::Wait(args) | Action::Container(ContainerAction::Wait(args)) => {
+            each::wait(client, args).await
+        }
+        Action::Container(ContainerAction::Inspect(args)) => {
+            inspect::containers(client, args).await
+        }
+        Action::Pull(args) | Action::Image(ImageAction::Pull(args)) => {
+            pull::run(client, args).await
+        }
+        Action::Images(args) | Action::Image(ImageAction::Ls(args)) => {
+            images::run(client, args).await
+        }
+        Action::Rmi(args) | Action::Image(ImageAction::Rm(args)) => each::rmi(client, args).await,
+        Action::Load(args) | Action::Image(ImageAction::Load(args)) => {
+            load::run(client, args).await
+        }
+        Action::Image(ImageAction::Inspect(args)) => inspect::images(client, args).await,
+        Action::Inspect(args) => inspect::run(client, args).await,
+        // Answered in `perform` and above: they need no connection.
+        Action::Completion(_) | Action::Launch(_) | Action::Version => Ok(commands::DONE),
+    }
+}

@@ -1,0 +1,211 @@
+//! The command line as it may be typed: names, flags and shapes, no meaning.
+//!
+//! 1. The clap definitions live in one file per command group: [`container`],
+//!    [`image`], [`system`].
+//! 2. [`command`] gives them Docker's flag rules, which differ from clap's.
+//! 3. [`help`] prints them in Docker's layout, [`refusal`] says in Docker's
+//!    words what is wrong with a line.
+
+pub(crate) mod container;
+pub(crate) mod help;
+pub(crate) mod image;
+pub(crate) mod refusal;
+pub(crate) mod system;
+
+use clap::builder::TypedValueParser;
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use container::{
+    AttachArgs, CreateArgs, ExecArgs, KillArgs, LogsArgs, PsArgs, RmArgs, RunArgs, StartArgs,
+    StopArgs, WaitArgs,
+};
+use image::{ImagesArgs, LoadArgs, PullArgs, RmiArgs};
+use system::{CompletionArgs, InspectArgs, LaunchArgs};
+
+/// Everything before the command.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ctl",
+    version,
+    about = "A self-sufficient runtime for containers",
+    override_usage = "[OPTIONS] COMMAND",
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    /// Daemon socket to connect to (unix:///path/to/socket)
+    #[arg(
+        short = 'H',
+        long,
+        env = "CTL_HOST",
+        value_name = "string",
+        hide_env = true
+    )]
+    pub(crate) host: Option<String>,
+
+    #[command(subcommand)]
+    pub(crate) action: Action,
+}
+
+/// The commands, in the order the help lists them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Create and run a new container from an image
+    Run(RunArgs),
+    /// Execute a command in a running container
+    Exec(ExecArgs),
+    /// List containers
+    Ps(PsArgs),
+    /// Download an image from a registry
+    Pull(PullArgs),
+    /// List images
+    Images(ImagesArgs),
+    /// Show the version of client and daemon
+    #[command(override_usage = "")]
+    Version,
+    /// Manage containers
+    #[command(
+        subcommand,
+        override_usage = "COMMAND",
+        subcommand_required = true,
+        arg_required_else_help = true
+    )]
+    Container(ContainerAction),
+    /// Manage images
+    #[command(
+        subcommand,
+        override_usage = "COMMAND",
+        subcommand_required = true,
+        arg_required_else_help = true
+    )]
+    Image(ImageAction),
+    /// Attach local standard input, output, and error streams to a running container
+    Attach(AttachArgs),
+    /// Generate the autocompletion script for the specified shell
+    Completion(CompletionArgs),
+    /// Create a new container
+    Create(CreateArgs),
+    /// Return low-level information on containers and images
+    Inspect(InspectArgs),
+    /// Kill one or more running containers
+    Kill(KillArgs),
+    /// Load an image from a tar archive or STDIN
+    Load(LoadArgs),
+    /// Fetch the logs of a container
+    Logs(LogsArgs),
+    /// Remove one or more containers
+    Rm(RmArgs),
+    /// Remove one or more images
+    Rmi(RmiArgs),
+    /// Start one or more stopped containers
+    Start(StartArgs),
+    /// Stop one or more running containers
+    Stop(StopArgs),
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(WaitArgs),
+    /// Becomes the daemon in a session of its own; what starting one runs
+    #[command(hide = true, name = system::LAUNCH)]
+    Launch(LaunchArgs),
+}
+
+/// `ctl container …`: the same commands under their management name.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainerAction {
+    /// Attach local standard input, output, and error streams to a running container
+    Attach(AttachArgs),
+    /// Create a new container
+    Create(CreateArgs),
+    /// Execute a command in a running container
+    Exec(ExecArgs),
+    /// Display detailed information on one or more containers
+    Inspect(container::InspectContainerArgs),
+    /// Kill one or more running containers
+    Kill(KillArgs),
+    /// Fetch the logs of a container
+    Logs(LogsArgs),
+    /// List containers
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(PsArgs),
+    /// Remove one or more containers
+    #[command(visible_alias = "remove")]
+    Rm(RmArgs),
+    /// Create and run a new container from an image
+    Run(RunArgs),
+    /// Start one or more stopped containers
+    Start(StartArgs),
+    /// Stop one or more running containers
+    Stop(StopArgs),
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(WaitArgs),
+}
+
+/// `ctl image …`: the same commands under their management name.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageAction {
+    /// Display detailed information on one or more images
+    Inspect(image::InspectImageArgs),
+    /// Load an image from a tar archive or STDIN
+    Load(LoadArgs),
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(ImagesArgs),
+    /// Download an image from a registry
+    Pull(PullArgs),
+    /// Remove one or more images
+    #[command(visible_alias = "remove")]
+    Rm(RmiArgs),
+}
+
+/// The clap command with Docker's flag rules: a later value of a flag
+/// overrides an earlier one, a switch may be given as `--rm=false`, and
+/// `--help` has no short form that would shadow `-h`/`--hostname`.
+pub(crate) fn command() -> Command {
+    with_docker_rules(
+        Cli::command().disable_version_flag(true).arg(
+            Arg::new("version")
+                .short('v')
+                .long("version")
+                .help("Print version information and quit")
+                .action(ArgAction::Version),
+        ),
+    )
+}
+
+fn with_docker_rules(command: Command) -> Command {
+    let help = Arg::new("help")
+        .long("help")
+        .help("Print usage")
+        .action(ArgAction::Help)
+        .hide(true);
+    command
+        .disable_help_flag(true)
+        .args_override_self(true)
+        .mut_args(|arg| match arg.get_action() {
+            ArgAction::SetTrue => as_switch(arg),
+            _ => arg,
+        })
+        .arg(help)
+        .mut_subcommands(with_docker_rules)
+}
+
+fn as_switch(arg: Arg) -> Arg {
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_value("false")
+        .default_missing_value("true")
+        .value_parser(
+            clap::builder::NonEmptyStringValueParser::new()
+                .try_map(|text| crate::parse::switch(&text)),
+        )
+}
+
+/// Parses a whole command line, program name first.
+pub(crate) fn parse(argv: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(argv)?;
+    Cli::from_arg_matches(&matches)
+}
+
+#[cfg(test)]
+#[path = "mod_tests.rs"]
+mod tests;

@@ -47,6 +47,12 @@ impl Bundle {
         &self.dir
     }
 
+    /// Its directory as text, for a command line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.dir.display().to_string()
+    }
+
     /// Changes its configuration.
     ///
     /// # Panics

@@ -58,13 +58,21 @@ impl Scratch {
         self.dir.join(below)
     }
 
+    /// The same as text, for a command line.
+    #[must_use]
+    pub fn text(&self, below: &str) -> String {
+        self.path(below).display().to_string()
+    }
+
     /// Its name, for everything that needs one.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Processes, mounts and cgroups that carry the name, one line each.
+    /// Processes, mounts and cgroups that carry the name, one line each. The
+    /// parent cgroup is not litter: whoever named it (the test) owns it, and
+    /// runtimes leave the parent that they had to make.
     #[must_use]
     pub fn litter(&self) -> Vec<String> {
         let processes = self.processes().into_iter().map(|pid| {
@@ -79,6 +87,7 @@ impl Scratch {
         let cgroups = self
             .cgroups()
             .into_iter()
+            .filter(|at| !at.ends_with(&self.name))
             .map(|at| format!("cgroup {}", at.display()));
         processes.chain(mounts).chain(cgroups).collect()
     }
@@ -155,7 +164,7 @@ impl Scratch {
                 thaw(&at);
                 drop(fs::remove_dir(&at));
             }
-            if self.litter().is_empty() {
+            if self.litter().is_empty() && self.cgroups().is_empty() {
                 break;
             }
             thread::sleep(Duration::from_millis(50));

@@ -371,6 +371,48 @@ impl Snapshots {
         Ok(self.shared.files(found.number))
     }
 
+    /// The directories of the committed snapshot `name` and those below it,
+    /// nearest first. An empty name has none.
+    ///
+    /// # Errors
+    /// NotFound; InvalidArgument if it is not committed.
+    pub(crate) fn layer_dirs(
+        &self,
+        ns: &Namespace,
+        snapshotter: &str,
+        name: &str,
+    ) -> Result<Vec<PathBuf>> {
+        let numbers = self
+            .shared
+            .db
+            .read(|tx| match parent_of(tx, ns, snapshotter, name)? {
+                None => Ok(Vec::new()),
+                top => ancestors(tx, top),
+            })?;
+        Ok(numbers
+            .into_iter()
+            .map(|number| self.shared.files(number))
+            .collect())
+    }
+
+    /// Makes an existing snapshot belong to this store's lease.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub(crate) fn claim(
+        &self,
+        ns: &Namespace,
+        snapshotter: &str,
+        name: &str,
+    ) -> Result<SnapshotInfo> {
+        check_snapshotter(snapshotter)?;
+        self.shared.db.write(|tx| {
+            let found = find(tx, ns, snapshotter, name)?;
+            leases::hold(tx, ns, self.lease.as_deref(), &resource(snapshotter), name)?;
+            Ok(found.info)
+        })
+    }
+
     /// Removes the files of a snapshot whose record is gone; returns their size.
     pub(crate) fn remove_files(&self, number: i64) -> Result<u64> {
         disk::remove(&self.shared.dir(number))

@@ -57,6 +57,34 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     )
 }
 
+/// The RFC 3339 form of `time`, in UTC and whole seconds.
+pub(crate) fn to_rfc3339(time: SystemTime) -> String {
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let (days, clock) = (
+        i64::try_from(seconds / 86_400).unwrap_or_default(),
+        seconds % 86_400,
+    );
+    // The inverse of `days_since_1970`, in the same years that begin in March.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// The civil calendar as days: years begin in March, so that leap days come
 /// last and months have a linear rule.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
@@ -76,6 +104,25 @@ mod tests {
         let got =
             parse_rfc3339(text).map(|time| time.duration_since(UNIX_EPOCH).unwrap().as_secs());
         assert_eq!(got, seconds, "{text}");
+    }
+
+    #[test]
+    fn times_read_as_they_are_written() {
+        for seconds in [
+            0,
+            951_782_399,
+            951_782_400,
+            1_714_558_830,
+            4_102_444_799,
+            253_402_300_799,
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(parse_rfc3339(&to_rfc3339(time)), Some(time));
+        }
+        assert_eq!(
+            to_rfc3339(UNIX_EPOCH + Duration::from_secs(951_825_600)),
+            "2000-02-29T12:00:00Z"
+        );
     }
 
     #[test]

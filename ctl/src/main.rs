@@ -32,6 +32,10 @@ const RUN_INFRASTRUCTURE: u8 = 125;
 
 fn main() {
     let argv: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if let Some(failure) = client::launch(&argv) {
+        out::report(&failure);
+        exit(failure.exit_code(1).into());
+    }
     let code = match cli::parse(&argv) {
         Ok(cli) => finish(&cli, perform(&cli)),
         Err(error) => refuse(&argv, &error),
@@ -79,10 +83,8 @@ fn finish(cli: &Cli, result: Result<u8, Failure>) -> u8 {
 }
 
 fn perform(cli: &Cli) -> Result<u8, Failure> {
-    match &cli.action {
-        Action::Completion(args) => return completion::run(args),
-        Action::Launch(args) => return Err(client::launch(args)),
-        _ => {}
+    if let Action::Completion(args) = &cli.action {
+        return completion::run(args);
     }
     let state = std::env::var_os("CONTAINERD_LITE_STATE").map(Into::into);
     let host = Host::parse(cli.host.as_deref(), state).map_err(Failure::Setup)?;
@@ -149,6 +151,6 @@ async fn dispatch(host: &Host, action: &Action) -> Result<u8, Failure> {
         Action::Image(ImageAction::Inspect(args)) => inspect::images(client, args).await,
         Action::Inspect(args) => inspect::run(client, args).await,
         // Answered in `perform` and above: they need no connection.
-        Action::Completion(_) | Action::Launch(_) | Action::Version => Ok(commands::DONE),
+        Action::Completion(_) | Action::Version => Ok(commands::DONE),
     }
 }

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::client::Engine;
 use crate::failure::Failure;
+use crate::out;
 use crate::parse::detach_keys::DetachKeys;
 
 pub(crate) use terminal::{columns, window};
@@ -112,7 +113,12 @@ pub(crate) async fn hold(client: &Engine, plan: Plan) -> Result<End, Failure> {
     let forward = plan.forward.clone();
     tokio::select! {
         end = conversation::run(client.clone(), plan, &state, to_daemon.clone(), queue) => end,
-        end = signals.serve(client.clone(), &forward, &state, &to_daemon) => Ok(end),
+        end = signals.serve(client.clone(), &forward, &state, &to_daemon) => {
+            if end == End::Forced {
+                out::complain("\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n");
+            }
+            Ok(end)
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use container::{
     StopArgs, WaitArgs,
 };
 use image::{ImagesArgs, LoadArgs, PullArgs, RmiArgs};
-use system::{CompletionArgs, InspectArgs, LaunchArgs};
+use system::{CompletionArgs, InspectArgs};
 
 /// Everything before the command.
 #[derive(Debug, Parser)]
@@ -103,9 +103,6 @@ pub(crate) enum Action {
     Stop(StopArgs),
     /// Block until one or more containers stop, then print their exit codes
     Wait(WaitArgs),
-    /// Becomes the daemon in a session of its own; what starting one runs
-    #[command(hide = true, name = system::LAUNCH)]
-    Launch(LaunchArgs),
 }
 
 /// `ctl container …`: the same commands under their management name.

@@ -1,11 +1,6 @@
 //! Commands on neither containers nor images alone.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
-
-/// Name of the hidden command behind [`LaunchArgs`].
-pub(crate) const LAUNCH: &str = "launch-daemon";
 
 /// `ctl inspect`
 #[derive(Debug, Args)]
@@ -35,16 +30,4 @@ pub(crate) enum Shell {
     Fish,
     /// zsh
     Zsh,
-}
-
-/// What starting the daemon runs in between: a new process can make itself
-/// the leader of a new session and then become the daemon, where doing so
-/// between fork and exec would need unsafe code.
-#[derive(Debug, Args)]
-pub(crate) struct LaunchArgs {
-    /// The daemon's executable
-    pub(crate) program: PathBuf,
-    /// Its arguments
-    #[arg(trailing_var_arg = true)]
-    pub(crate) args: Vec<std::ffi::OsString>,
 }

@@ -7,6 +7,7 @@
 //! 3. It waits for the socket. A daemon that ends before it answers is
 //!    reported with the last line it logged.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -19,9 +20,12 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::net::UnixStream;
 
 use super::{is_nobody, unreachable};
-use crate::cli::system::{LAUNCH, LaunchArgs};
 use crate::failure::Failure;
 use crate::out;
+
+/// What ctl's own first word is when it is to become the daemon. It is no
+/// command of the command line: no help or completion knows it.
+const LAUNCH: &str = "launch-daemon";
 
 /// The daemon's executable.
 const DAEMON: &str = "containerd-lite";
@@ -131,7 +135,7 @@ fn spawn(program: &Path, state: &Path, log: &File) -> io::Result<Child> {
     command
         .arg(LAUNCH)
         .arg(std::path::absolute(program)?)
-        .args(["--".as_ref(), "--state".as_ref(), state.as_os_str()])
+        .args(["--state".as_ref(), state.as_os_str()])
         // A daemon must not keep a mount busy that someone ran ctl in.
         .current_dir("/")
         .stdin(Stdio::null())
@@ -143,14 +147,21 @@ fn spawn(program: &Path, state: &Path, log: &File) -> io::Result<Child> {
     command.spawn()
 }
 
-/// `ctl launch-daemon`: leaves the user's session and becomes the daemon.
-/// Returns only what went wrong.
-pub(crate) fn launch(args: &LaunchArgs) -> Failure {
-    if let Err(errno) = nix::unistd::setsid() {
-        return Failure::io("leave the terminal's session", &errno.into());
+/// If ctl was run by [`spawn`], leaves the user's session and becomes the
+/// daemon: returns only what went wrong. A process of its own can do that,
+/// where doing so between fork and exec would need unsafe code.
+pub(crate) fn launch(argv: &[OsString]) -> Option<Failure> {
+    let [_, word, program, args @ ..] = argv else {
+        return None;
+    };
+    if word != LAUNCH {
+        return None;
     }
-    let err = Command::new(&args.program).args(&args.args).exec();
-    Failure::io(format!("run {}", args.program.display()), &err)
+    if let Err(errno) = nix::unistd::setsid() {
+        return Some(Failure::io("leave the terminal's session", &errno.into()));
+    }
+    let err = Command::new(program).args(args).exec();
+    Some(Failure::io(format!("run {}", program.display()), &err))
 }
 
 /// How waiting for the daemon ended.

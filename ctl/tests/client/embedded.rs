@@ -1,7 +1,6 @@
 //! The daemon that ctl starts by itself.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -16,12 +15,19 @@ struct Installed {
 }
 
 impl Installed {
+    /// The files are written by other processes: a file that this one has
+    /// open for writing while another test forks cannot be executed until
+    /// that child has executed its own program.
     fn with_daemon(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::copy(ctl(), dir.path().join("ctl")).unwrap();
-        let daemon = dir.path().join("containerd-lite");
-        fs::write(&daemon, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&daemon, fs::Permissions::from_mode(0o755)).unwrap();
+        let write = r#"cp "$1" "$2/ctl"
+            printf '#!/bin/sh\n%s\n' "$3" >"$2/containerd-lite"
+            chmod 755 "$2/containerd-lite""#;
+        let written = Command::new("sh")
+            .args(["-ec", write, "sh"])
+            .args([ctl(), dir.path(), Path::new(script)])
+            .status();
+        assert!(written.unwrap().success());
         Self { dir }
     }
 

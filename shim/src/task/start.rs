@@ -1,0 +1,88 @@
+//! Starts a process: init by the runtime's start, an exec by its exec.
+
+use std::ffi::OsString;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use proto::containerd::events::{TaskExecStarted, TaskStart};
+
+use super::create::launch;
+use super::state::{Event, Status};
+use super::{Container, Process, Shim, exit};
+use crate::bundle::{self, Exit};
+use crate::failure::{Failure, Result};
+
+/// The exit code of an exec that could not be started.
+const NOT_STARTED: u32 = 255;
+
+/// Starts the process; returns its pid.
+pub(crate) async fn start(shim: &Rc<Shim>, id: &str, exec: &str) -> Result<u32> {
+    let (container, process) = shim.process(id, exec)?;
+    // Held until the event is queued: the exit waits for its turn, so it is
+    // announced after the start.
+    let _turn = process.turn.lock().await;
+    let running = process.status.get().after(Event::Started, "start")?;
+    if process.exec.is_some() {
+        return start_exec(shim, &container, &process, running).await;
+    }
+    let started = container.runtime.run(["start", id]).await;
+    started.map_err(|err| err.during("OCI runtime start failed"))?;
+    process.status.set(running);
+    shim.publisher.publish(&TaskStart {
+        container_id: container.id.clone(),
+        pid: process.pid.get(),
+    });
+    Ok(process.pid.get())
+}
+
+async fn start_exec(
+    shim: &Rc<Shim>,
+    container: &Rc<Container>,
+    process: &Rc<Process>,
+    running: Status,
+) -> Result<u32> {
+    if container.init.reaped.get() {
+        return Err(Failure::precondition(format!(
+            "container {} init process is not running",
+            container.id
+        )));
+    }
+    let exec = process.exec.as_deref();
+    let spec = bundle::process_path(&container.bundle, exec, "json");
+    bundle::replace(&spec, &process.spec)
+        .map_err(|err| Failure::because(format!("write {}", spec.display()), &err))?;
+    container.execs_alive.send_modify(|count| *count += 1);
+    let window = shim.reaper.open_window();
+    let args: Vec<OsString> = vec![
+        "exec".into(),
+        "--process".into(),
+        spec.clone().into(),
+        "--detach".into(),
+    ];
+    let launched = launch(shim, container, process, args, &container.id).await;
+    // The runtime has read it; a leftover would only be litter.
+    let _ = std::fs::remove_file(&spec);
+    let pid = match launched {
+        Ok(pid) => pid,
+        Err((err, _)) => {
+            container.execs_alive.send_modify(|count| *count -= 1);
+            process.io.close().await;
+            process.reaped.set(true);
+            process.status.set(Status::Stopped);
+            process.exit.send_replace(Some(Exit {
+                pid: 0,
+                status: NOT_STARTED,
+                at: SystemTime::now(),
+            }));
+            return Err(err);
+        }
+    };
+    process.status.set(running);
+    shim.publisher.publish(&TaskExecStarted {
+        container_id: container.id.clone(),
+        exec_id: process.exec.clone().unwrap_or_default(),
+        pid,
+    });
+    exit::follow(shim, container, process, window.watch(pid));
+    Ok(pid)
+}

@@ -18,7 +18,7 @@ use crate::labels::Labels;
 use crate::namespace::Namespace;
 use crate::values::Platform;
 
-pub use documents::{Document, MediaKind, media_kind};
+pub use documents::{Document, IndexEntry, MediaKind, media_kind};
 
 /// The largest index or manifest, as in containerd.
 const MAX_MANIFEST: u64 = 8 << 20;

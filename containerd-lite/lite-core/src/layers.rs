@@ -7,7 +7,7 @@
 //!    in overlay's form. Nothing an archive says can reach outside.
 
 mod stream;
-mod tar;
+pub(crate) mod tar;
 mod untar;
 
 use std::io::{self, Read};

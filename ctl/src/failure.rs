@@ -24,9 +24,13 @@ pub(crate) enum Failure {
     },
     /// The client cannot do what was asked.
     Client(String),
-    /// As `Client`, about what must stand before a container can: a sound
-    /// command line, a daemon. `run` exits with 125 for it.
+    /// As `Client`, about the daemon and the connection to it, for which
+    /// `run` exits with 125.
     Setup(String),
+    /// As `Client`, about what was typed: `run` exits with 125 and points to
+    /// its help. Docker does so after every failure; here what the daemon
+    /// says stays the last line.
+    Typed(String),
     /// Nobody reads the output any more; nothing is said about it.
     OutputClosed,
     /// Some of the named objects failed and were reported one by one.
@@ -63,9 +67,10 @@ impl Failure {
     /// The line to print, if any.
     pub(crate) fn message(&self) -> Option<&str> {
         match self {
-            Self::Daemon { message, .. } | Self::Client(message) | Self::Setup(message) => {
-                Some(message)
-            }
+            Self::Daemon { message, .. }
+            | Self::Client(message)
+            | Self::Setup(message)
+            | Self::Typed(message) => Some(message),
             Self::OutputClosed | Self::Reported | Self::Detached => None,
         }
     }
@@ -81,7 +86,8 @@ impl Failure {
             Self::Daemon {
                 exit_code: None, ..
             }
-            | Self::Setup(_) => infrastructure,
+            | Self::Setup(_)
+            | Self::Typed(_) => infrastructure,
             Self::Client(_) | Self::Reported | Self::Detached => 1,
             Self::OutputClosed => BROKEN_PIPE,
         }

@@ -74,7 +74,7 @@ fn finish(cli: &Cli, result: Result<u8, Failure>) -> u8 {
     out::report(&failure);
     match failure {
         Failure::Detached => out::complain("read escape sequence\n"),
-        Failure::Daemon { .. } | Failure::Setup(_) if is_run => {
+        Failure::Typed(_) if is_run => {
             out::complain("\nRun 'ctl run --help' for more information\n");
         }
         _ => {}
@@ -87,7 +87,7 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         return completion::run(args);
     }
     let state = std::env::var_os("CONTAINERD_LITE_STATE").map(Into::into);
-    let host = Host::parse(cli.host.as_deref(), state).map_err(Failure::Setup)?;
+    let host = Host::parse(cli.host.as_deref(), state).map_err(Failure::Typed)?;
     // One thread: a client waits far more than it works, and starts sooner.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

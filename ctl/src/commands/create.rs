@@ -84,7 +84,7 @@ async fn pull_image(
 
 fn request(settings: &ContainerSettings, once: bool) -> Result<CreateContainerRequest, Failure> {
     let Some((image, command)) = settings.image_and_command.split_first() else {
-        return Err(Failure::Setup("an image is needed".to_owned()));
+        return Err(Failure::Typed("an image is needed".to_owned()));
     };
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     Ok(CreateContainerRequest {
@@ -124,12 +124,12 @@ impl<'a> IdFile<'a> {
                 kept: false,
             }),
             Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => {
-                Err(Failure::Setup(format!(
+                Err(Failure::Typed(format!(
                     "container ID file found, make sure the other container isn't running or delete {}",
                     path.display()
                 )))
             }
-            Err(err) => Err(Failure::Setup(format!(
+            Err(err) => Err(Failure::Typed(format!(
                 "create the container ID file {}: {}",
                 path.display(),
                 reason(&err)

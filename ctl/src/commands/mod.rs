@@ -39,13 +39,13 @@ fn variables(files: &[PathBuf], args: &[String]) -> Result<Vec<String>, Failure>
     let mut all = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(file)
-            .map_err(|err| Failure::Setup(format!("open {}: {}", file.display(), reason(&err))))?;
+            .map_err(|err| Failure::Typed(format!("open {}: {}", file.display(), reason(&err))))?;
         let variables = environment::from_file(&text, lookup).map_err(|why| {
-            Failure::Setup(format!("invalid env file ({}): {why}", file.display()))
+            Failure::Typed(format!("invalid env file ({}): {why}", file.display()))
         })?;
         all.extend(variables);
     }
-    all.extend(environment::from_args(args, lookup).map_err(Failure::Setup)?);
+    all.extend(environment::from_args(args, lookup).map_err(Failure::Typed)?);
     // A later one wins, in the place of the first.
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     let mut variables: Vec<String> = Vec::new();

@@ -165,10 +165,7 @@ fn pull_never_does_not_pull() {
     let id_file = fake.dir.path().join("cid");
     let id_arg = id_file.to_str().unwrap();
     let output = output(&fake, &["run", "--cidfile", id_arg, "--pull", "never", "x"]);
-    assert_eq!(
-        text(&output.stderr),
-        "ctl: no such image: x\n\nRun 'ctl run --help' for more information\n"
-    );
+    assert_eq!(text(&output.stderr), "ctl: no such image: x\n");
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(fake.daemon.asked().len(), 1);
     assert!(!id_file.exists(), "nothing was made, so no id file stays");
@@ -209,6 +206,18 @@ fn failures_exit_as_docker_does() {
         Ok(())
     });
     assert_eq!(output(&fake, &["run", "x"]).status.code(), Some(125));
+}
+
+#[test]
+fn what_was_typed_wrong_points_to_the_help() {
+    let fake = Fake::listen();
+    let refused = output(&fake, &["run", "--env-file", "/nosuch", "x"]);
+    assert_eq!(
+        text(&refused.stderr),
+        "ctl: open /nosuch: no such file or directory\n\nRun 'ctl run --help' for more information\n"
+    );
+    assert_eq!(refused.status.code(), Some(125));
+    assert!(fake.daemon.asked().is_empty());
 }
 
 #[test]

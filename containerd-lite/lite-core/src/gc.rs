@@ -176,3 +176,6 @@ fn old_ingests(tx: &Connection, now: SystemTime) -> Result<Vec<(i64, Namespace, 
 fn namespace(row: &rusqlite::Row<'_>) -> Result<Namespace> {
     Namespace::parse(&row.get::<_, String>("namespace")?)
 }
+
+#[cfg(test)]
+mod tests;

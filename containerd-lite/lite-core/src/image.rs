@@ -285,3 +285,6 @@ fn check_platform(
         manifest.digest
     )))
 }
+
+#[cfg(test)]
+mod tests;

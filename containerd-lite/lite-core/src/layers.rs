@@ -108,3 +108,8 @@ fn stream_fault(err: io::Error) -> Error {
         _ => Error::io("read layer", err),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod archive;
+#[cfg(test)]
+mod tests;

@@ -227,3 +227,6 @@ fn unique() -> String {
         .as_nanos();
     format!("{nanos}-{}", CALLS.fetch_add(1, Ordering::Relaxed))
 }
+
+#[cfg(test)]
+mod tests;

@@ -358,3 +358,6 @@ fn signed(field: &[u8]) -> Result<i64> {
     }
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;

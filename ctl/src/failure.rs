@@ -108,12 +108,11 @@ impl From<Status> for Failure {
             .metadata()
             .get(EXIT_CODE)
             .and_then(|code| code.to_str().ok()?.parse().ok());
-        // Without a daemon's message the connection itself is what failed.
+        // Not the daemon's words but those of the transport below, which say
+        // nothing to a person.
         let message = match (status.code(), status.message()) {
-            (Code::Unavailable | Code::Unknown, message)
-                if exit_code.is_none() && is_transport(&status) =>
-            {
-                format!("the daemon closed the connection: {message}")
+            _ if exit_code.is_none() && is_transport(&status) => {
+                "the daemon closed the connection".to_owned()
             }
             (code, "") => code.description().to_lowercase(),
             (_, message) => message.to_owned(),

@@ -10,6 +10,7 @@
     unreachable_pub,
     clippy::all,
     clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
     reason = "generated code; the .proto files hold the comments"
 )]
 

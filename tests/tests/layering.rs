@@ -28,7 +28,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// that has no other use for it.
 const SHARP: &[(&str, &[&str])] = &[
     ("libc", &["kernel"]),
-    ("rustix", &["kernel"]),
+    // Safe calls that nix has not: extended attributes and *at(2) for layers,
+    // peer credentials and terminals for the shim.
+    ("rustix", &["kernel", "shim", "lite-core"]),
     ("libseccomp", &["runc-rs"]),
     (
         "tokio",

@@ -19,7 +19,7 @@ needs() {
 		libc6-dev|build run test bench|/usr/lib/x86_64-linux-gnu/libc.a|the programs are linked statically
 		libseccomp-dev|build run test bench|/usr/lib/x86_64-linux-gnu/libseccomp.a|runc-rs compiles system call filters with it
 		pkg-config|build run test bench|pkg-config|finds libseccomp for the compiler
-		busybox-static|run test bench|busybox|the demo and test images are packed out of it
+		busybox-static|run test bench|static-busybox|the demo and test images are packed out of it
 		docker-registry|test|docker-registry|the registry that pull is tested against
 		skopeo|test|skopeo|fills that registry and writes image archives
 		containerd|test bench|containerd|real containerd and its ctr, as a peer on both sides
@@ -29,8 +29,32 @@ needs() {
 	TABLE
 }
 
+# Debian's own busybox is linked dynamically, and busybox-static would push it
+# out. Where it is installed, the static one is unpacked for us alone.
+tools=${CARGO_TARGET_DIR:-$(cd "$(dirname "$0")/../.." && pwd)/target}/tools
+static_busybox() {
+	local file
+	for file in /usr/bin/busybox /bin/busybox "$tools/busybox"; do
+		if [ -x "$file" ] && ! head -c 4096 "$file" | grep -qaF ld-linux; then
+			return 0
+		fi
+	done
+	return 1
+}
+
+unpack_busybox() {
+	local scratch
+	scratch=$(mktemp -d)
+	chmod 0755 "$scratch"
+	(cd "$scratch" && apt-get download busybox-static && dpkg-deb -x busybox-static_*.deb .)
+	mkdir -p "$tools"
+	install -m 0755 "$scratch"/{usr/,}bin/busybox "$tools" 2>/dev/null || [ -x "$tools/busybox" ]
+	rm -rf "$scratch"
+}
+
 present() { # PROBE
 	case $1 in
+	static-busybox) static_busybox ;;
 	/*) [ -e "$1" ] ;;
 	*) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 ;;
 	esac
@@ -78,14 +102,23 @@ fi
 
 # Lists that are absent or too old show as packages that cannot be had; only
 # then are they fetched again.
-install() {
-	"${root[@]}" DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-remove --no-install-recommends "${missing[@]}"
+fetch() {
+	local packages=() package
+	for package in "${missing[@]}"; do
+		if [ "$package" = busybox-static ] && dpkg-query -W -f '${Status}' busybox 2>/dev/null | grep -q ' installed'; then
+			unpack_busybox || return
+		else
+			packages+=("$package")
+		fi
+	done
+	[ ${#packages[@]} -gt 0 ] || return 0
+	"${root[@]}" DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-remove --no-install-recommends "${packages[@]}"
 }
 echo "packages: installing ${missing[*]}"
-if ! install; then
+if ! fetch; then
 	echo "packages: the package lists seem to be old; fetching them"
 	"${root[@]}" apt-get update
-	install
+	fetch
 fi
 
 while IFS='|' read -r package jobs probe _; do

@@ -5,12 +5,14 @@
 //! 3. [`Image::docker_archive`] is what `docker save` would write of it, and
 //!    [`Image::oci_layout`] the OCI image layout, both as one tar.
 
-use std::path::Path;
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::repository;
 use crate::tar::Tar;
 
 /// What makes an image: layers from the lowest up, and the `config` part of
@@ -156,20 +158,32 @@ pub fn busybox_layer() -> Vec<u8> {
         .finish()
 }
 
-/// The statically linked busybox of this machine.
+/// The bytes of a statically linked busybox.
 ///
 /// # Panics
-/// When it is not installed.
+/// When there is none.
 #[must_use]
 pub fn busybox() -> Vec<u8> {
-    let path = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new);
-    let path = path.iter().find(|path| path.exists());
-    let path = path.expect("busybox is installed (Debian package busybox-static)");
-    std::fs::read(path).expect("busybox can be read")
+    fs::read(busybox_path()).expect("busybox can be read")
+}
+
+/// The system's busybox, or the one that `tests/setup/packages.sh` unpacked
+/// where the system's is linked dynamically and would not run in an image.
+fn busybox_path() -> PathBuf {
+    let unpacked = repository::bin_dir().join("../../tools/busybox");
+    let mut candidates = ["/usr/bin/busybox".into(), "/bin/busybox".into(), unpacked].into_iter();
+    let found = candidates.find(|path: &PathBuf| fs::read(path).is_ok_and(|elf| is_static(&elf)));
+    found.expect("there is a static busybox (tests/setup/packages.sh run)")
+}
+
+/// A dynamic program names its loader near its beginning.
+fn is_static(elf: &[u8]) -> bool {
+    let head = &elf[..elf.len().min(4096)];
+    elf.starts_with(b"\x7fELF") && !head.windows(8).any(|window| window == b"ld-linux")
 }
 
 fn busybox_applets() -> Vec<String> {
-    let out = Command::new("busybox")
+    let out = Command::new(busybox_path())
         .arg("--list")
         .output()
         .expect("busybox can be run");

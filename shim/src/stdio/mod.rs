@@ -19,7 +19,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
@@ -53,10 +53,12 @@ pub(crate) struct ProcessIo {
     terminal: bool,
     session: Option<Rc<Session>>,
     input: Option<Input>,
-    /// The fifo that input comes from, until the copy takes it.
-    stdin_fifo: RefCell<Option<Receiver>>,
+    /// The fifo that input comes from, until it is opened.
+    stdin_fifo: RefCell<Option<PathBuf>>,
     /// Our own writer of that fifo: input ends only once it is closed.
     stdin_hold: RefCell<Option<Sender>>,
+    /// Whether the input was ended before it was opened.
+    stdin_closed: Cell<bool>,
     sources: RefCell<Vec<(Source, Sink)>>,
     console: RefCell<Option<Rc<Console>>>,
     /// Outputs that are not at their end yet.
@@ -116,11 +118,11 @@ impl ProcessIo {
             _ => None,
         };
         let mut sources = Vec::new();
-        let (fifo, hold) = match stdin {
-            Target::Path(path) => open_stdin_fifo(&path)
-                .map_err(opening(&uris.stdin))
-                .map(|(fifo, hold)| (Some(fifo), Some(hold))),
-            Target::Null | Target::Session(_) => Ok((None, None)),
+        let stdin_fifo = match stdin {
+            Target::Path(path) => std::fs::metadata(&path)
+                .map(|_| Some(path))
+                .map_err(opening(&uris.stdin)),
+            Target::Null | Target::Session(_) => Ok(None),
             Target::File(_) => Err(Failure::invalid(format!(
                 "stdin {:?} is no fifo",
                 uris.stdin
@@ -155,8 +157,9 @@ impl ProcessIo {
             terminal: uris.terminal,
             session,
             input,
-            stdin_fifo: RefCell::new(fifo),
-            stdin_hold: RefCell::new(hold),
+            stdin_fifo: RefCell::new(stdin_fifo),
+            stdin_hold: RefCell::default(),
+            stdin_closed: Cell::new(false),
             open_outputs: watch::Sender::new(sources.len() + usize::from(uris.terminal)),
             sources: RefCell::new(sources),
             console: RefCell::default(),
@@ -190,9 +193,27 @@ impl ProcessIo {
                 tokio::task::spawn_local(Rc::clone(self).copy_output(source, sink)).abort_handle(),
             );
         }
-        if let (Some(fifo), Some(input)) = (self.stdin_fifo.borrow_mut().take(), self.input.clone())
-        {
-            tasks.push(tokio::task::spawn_local(copy_input(fifo, input)).abort_handle());
+    }
+
+    /// Begins to take input, once the process runs. Not earlier: a client
+    /// whose input ends at once would find nothing yet to call CloseIO on.
+    pub(crate) fn start_input(&self) {
+        let path = self.stdin_fifo.borrow_mut().take();
+        let (Some(path), Some(input)) = (path, self.input.clone()) else {
+            return;
+        };
+        match open_stdin_fifo(&path) {
+            Ok((fifo, hold)) => {
+                if !self.stdin_closed.get() {
+                    *self.stdin_hold.borrow_mut() = Some(hold);
+                }
+                let copy = tokio::task::spawn_local(copy_input(fifo, input));
+                self.tasks.borrow_mut().push(copy.abort_handle());
+            }
+            Err(err) => {
+                warn("open the input's fifo", &err);
+                input.close();
+            }
         }
     }
 
@@ -231,6 +252,7 @@ impl ProcessIo {
 
     /// Ends the process's input as soon as what was written is read.
     pub(crate) fn close_stdin(&self) {
+        self.stdin_closed.set(true);
         self.stdin_hold.borrow_mut().take();
         // A fifo ends by itself once its other writers are gone, too.
         if self.session.is_some()

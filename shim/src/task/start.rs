@@ -28,6 +28,7 @@ pub(crate) async fn start(shim: &Rc<Shim>, id: &str, exec: &str) -> Result<u32> 
     let started = container.runtime.run(["start", id]).await;
     started.map_err(|err| err.during("OCI runtime start failed"))?;
     process.status.set(running);
+    process.io.start_input();
     shim.publisher.publish(&TaskStart {
         container_id: container.id.clone(),
         pid: process.pid.get(),
@@ -78,6 +79,7 @@ async fn start_exec(
         }
     };
     process.status.set(running);
+    process.io.start_input();
     shim.publisher.publish(&TaskExecStarted {
         container_id: container.id.clone(),
         exec_id: process.exec.clone().unwrap_or_default(),

@@ -1,3 +1,5 @@
 //! An OCI runtime with runc's command line.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    runc_rs::main()
+}

@@ -77,6 +77,25 @@ pub fn cloexec_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor from `first` up but `keep`, at once: for a cloned child that will only wait, exec or exit, and must
+/// not hold open what its parent had. Owners of the others must never be used nor dropped afterwards.
+///
+/// # Errors
+/// What the kernel says.
+pub fn close_all_but(first: u32, keep: BorrowedFd<'_>) -> io::Result<()> {
+    let keep = keep.as_raw_fd() as u32;
+    for (from, to) in [
+        (first, keep.saturating_sub(1)),
+        (first.max(keep + 1), u32::MAX),
+    ] {
+        if from <= to {
+            // SAFETY: takes integers. The caller's process ends without running the destructors of their owners.
+            check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) })?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the calling process adopt the orphans among its descendants (`PR_SET_CHILD_SUBREAPER`), or stops that.
 ///
 /// # Errors

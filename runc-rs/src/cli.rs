@@ -1,0 +1,351 @@
+//! The command line, flag for flag runc's.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An OCI runtime.
+#[derive(Debug, Parser)]
+#[command(
+    name = "runc-rs",
+    disable_version_flag = true,
+    args_override_self = true
+)]
+pub(crate) struct Cli {
+    /// Log more
+    #[arg(long)]
+    pub(crate) debug: bool,
+    /// File to append log messages to; stderr without it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// Format of log messages
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Directory that holds the state of containers; should be on a tmpfs
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Let systemd make cgroups
+    #[arg(long)]
+    pub(crate) systemd_cgroup: bool,
+    /// Ignore cgroup permission errors: true, false or auto
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub(crate) rootless: String,
+    /// Path of criu; accepted for callers that pass it
+    #[arg(long, hide = true)]
+    pub(crate) criu: Option<PathBuf>,
+    /// Print the version
+    #[arg(short = 'v', long)]
+    pub(crate) version: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a container and leave its process waiting for start
+    Create(CreateArgs),
+    /// Create and start a container
+    Run(RunArgs),
+    /// Start the process of a created container
+    Start(IdArg),
+    /// Print the state of a container
+    State(IdArg),
+    /// Send a signal to a container's process
+    Kill(KillArgs),
+    /// Delete what a container holds
+    Delete(DeleteArgs),
+    /// List containers
+    List(ListArgs),
+    /// Run another process in a container
+    Exec(Box<ExecArgs>),
+    /// List the processes of a container
+    Ps(PsArgs),
+    /// Suspend all processes of a container
+    Pause(IdArg),
+    /// Resume all processes of a container
+    Resume(IdArg),
+    /// Change a container's limits
+    Update(Box<UpdateArgs>),
+    /// Print statistics and out-of-memory events
+    Events(EventsArgs),
+    /// Write a config.json to start from
+    Spec(SpecArgs),
+    /// Print what this runtime supports, as JSON
+    Features,
+    /// Print what create would do
+    Plan(PlanArgs),
+    /// Print completions for a shell
+    Completion(CompletionArgs),
+    /// Checkpoint a container (not supported yet)
+    Checkpoint(Rest),
+    /// Restore a container (not supported yet)
+    Restore(Rest),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdArg {
+    /// Container id
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Container id
+    pub(crate) id: String,
+    /// Bundle directory
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// Unix socket that receives the master of the container's terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// File to write the process id to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Do not pivot: for a rootfs on an initial ramdisk
+    #[arg(long)]
+    pub(crate) no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    pub(crate) no_new_keyring: bool,
+    /// Pass this many descriptors after stdio and those of LISTEN_FDS
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) create: CreateArgs,
+    /// Do not wait for the process
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Do not delete the container when its process ends
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Do not adopt the container's orphans
+    #[arg(long)]
+    pub(crate) no_subreaper: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KillArgs {
+    /// Signal all processes of the container
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Container id
+    pub(crate) id: String,
+    /// Signal by name or number
+    #[arg(default_value = "SIGTERM")]
+    pub(crate) signal: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// Kill the container first if it runs; no error if it does not exist
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Container ids
+    #[arg(required = true)]
+    pub(crate) ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) format: ListFormat,
+    /// Print ids only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Unix socket that receives the master of the process's terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Working directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// Environment variable
+    #[arg(short, long = "env", value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Give the process a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// User as UID[:GID]
+    #[arg(short, long, value_name = "UID[:GID]")]
+    pub(crate) user: Option<String>,
+    /// Supplementary group
+    #[arg(short = 'g', long = "additional-gids", value_name = "GID")]
+    pub(crate) additional_gids: Vec<u32>,
+    /// File with the process as JSON
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) process: Option<PathBuf>,
+    /// Do not wait for the process
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// File to write the process id to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// SELinux label
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) process_label: Option<String>,
+    /// AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) apparmor: Option<String>,
+    /// Never gain privileges by exec
+    #[arg(long)]
+    pub(crate) no_new_privs: bool,
+    /// Capability to add
+    #[arg(short, long = "cap", value_name = "CAP")]
+    pub(crate) cap: Vec<String>,
+    /// Pass this many descriptors after stdio and those of LISTEN_FDS
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+    /// Existing cgroup below the container's, as [CONTROLLER:]PATH
+    #[arg(long, value_name = "CGROUP")]
+    pub(crate) cgroup: Vec<String>,
+    /// Also in a paused container
+    #[arg(long)]
+    pub(crate) ignore_paused: bool,
+    /// Container id
+    pub(crate) id: String,
+    /// Command
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) format: ListFormat,
+    /// Container id
+    pub(crate) id: String,
+    /// Options of ps(1)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// File with the limits as JSON, - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) resources: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) blkio_weight: Option<u16>,
+    #[arg(long)]
+    pub(crate) cpu_period: Option<u64>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_quota: Option<i64>,
+    #[arg(long)]
+    pub(crate) cpu_burst: Option<u64>,
+    #[arg(long)]
+    pub(crate) cpu_share: Option<u64>,
+    #[arg(long)]
+    pub(crate) cpu_rt_period: Option<u64>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_rt_runtime: Option<i64>,
+    #[arg(long)]
+    pub(crate) cpuset_cpus: Option<String>,
+    #[arg(long)]
+    pub(crate) cpuset_mems: Option<String>,
+    #[arg(long)]
+    pub(crate) cpu_idle: Option<i64>,
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) memory: Option<String>,
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) memory_reservation: Option<String>,
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) memory_swap: Option<String>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) pids_limit: Option<i64>,
+    #[arg(long)]
+    pub(crate) l3_cache_schema: Option<String>,
+    #[arg(long)]
+    pub(crate) mem_bw_schema: Option<String>,
+    /// Container id
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Time between statistics, as in 5s
+    #[arg(long, default_value = "5s")]
+    pub(crate) interval: String,
+    /// Print statistics once and end
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Container id
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpecArgs {
+    /// Bundle directory
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// For a container without root
+    #[arg(long)]
+    pub(crate) rootless: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Bundle directory
+    #[arg(default_value = ".")]
+    pub(crate) bundle: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// Shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub(crate) rest: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_containerds_client_passes_is_understood() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap();
+        let cli = parse(
+            "runc --root /run/r/default --log /b/log.json --log-format json --systemd-cgroup create --bundle /b \
+             --pid-file /b/init.pid --console-socket /c.sock --no-pivot --no-new-keyring id",
+        );
+        assert_eq!(cli.log_format, LogFormat::Json);
+        assert!(matches!(cli.command, Some(Command::Create(c)) if c.no_pivot && c.id == "id"));
+        let cli = parse("runc exec --process /p.json --detach --pid-file /f id");
+        assert!(matches!(cli.command, Some(Command::Exec(e)) if e.detach && e.command.is_empty()));
+        let cli = parse("runc exec -e A=b -u 1:2 id ls -la");
+        assert!(matches!(cli.command, Some(Command::Exec(e)) if e.command == ["ls", "-la"]));
+        let cli = parse("runc kill --all id 9");
+        assert!(matches!(cli.command, Some(Command::Kill(k)) if k.all && k.signal == "9"));
+        let cli = parse("runc update --resources - id");
+        assert!(matches!(cli.command, Some(Command::Update(u)) if u.resources.is_some()));
+    }
+}

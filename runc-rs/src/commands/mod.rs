@@ -1,0 +1,169 @@
+//! One file for each command, and the frame around them: globals, log, exit code.
+
+mod create;
+mod delete;
+mod events;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod ps;
+mod run;
+pub(crate) mod spec;
+mod start;
+mod state;
+mod suspend;
+mod update;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Cli, Command};
+use crate::failure::{Context, Failure, Result};
+use crate::log::Log;
+use crate::phrases;
+use crate::state::{ContainerId, Place, Record};
+
+/// The version of runtime-spec that this implements.
+pub(crate) const SPEC_VERSION: &str = "1.3.0";
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Globals {
+    pub(crate) root: PathBuf,
+    pub(crate) systemd_cgroup: bool,
+    pub(crate) log: Log,
+}
+
+impl Globals {
+    /// The container of this id, which must exist.
+    pub(crate) fn container(&self, id: &str) -> Result<(Place, Record)> {
+        let place = Place::new(&self.root, &ContainerId::parse(id)?);
+        let record = place.load()?;
+        Ok((place, record))
+    }
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell if stdout and stderr are gone.
+            let _gone = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                phrases::EXIT_FAILURE
+            } else {
+                0
+            });
+        }
+    };
+    let Some(command) = cli.command else {
+        let text = if cli.version {
+            version()
+        } else {
+            Cli::command().render_help().to_string()
+        };
+        let printed = say(&format!("{text}\n"));
+        return ExitCode::from(u8::from(printed.is_err()));
+    };
+    let log = match Log::open(cli.log.as_deref(), cli.log_format, cli.debug) {
+        Ok(log) => log,
+        Err(failure) => {
+            // Nobody is left to tell if stderr is gone.
+            let _gone = writeln!(std::io::stderr(), "{}", failure.chain());
+            return ExitCode::from(phrases::EXIT_FAILURE);
+        }
+    };
+    let own_code = if matches!(command, Command::Exec(_)) {
+        phrases::EXIT_EXEC_FAILURE
+    } else {
+        phrases::EXIT_FAILURE
+    };
+    let root = cli
+        .root
+        .filter(|r| !r.as_os_str().is_empty())
+        .unwrap_or_else(default_root);
+    let globals = Globals {
+        root,
+        systemd_cgroup: cli.systemd_cgroup,
+        log,
+    };
+    match dispatch(command, &globals) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            globals.log.fatal(&failure.chain());
+            ExitCode::from(own_code)
+        }
+    }
+}
+
+fn dispatch(command: Command, globals: &Globals) -> Result<u8> {
+    if matches!(
+        command,
+        Command::Create(_) | Command::Run(_) | Command::Exec(_)
+    ) {
+        kernel::protect::run_protected()
+            .context(|| "protect the runtime's own program".to_owned())?;
+    }
+    let done = |result: Result<()>| result.map(|()| 0);
+    match command {
+        Command::Create(args) => {
+            done(create::run(globals, &args).context(|| "runc create failed".to_owned()))
+        }
+        Command::Run(args) => run::run(globals, &args).context(|| "runc run failed".to_owned()),
+        Command::Start(args) => done(start::run(globals, &args.id)),
+        Command::State(args) => done(state::run(globals, &args.id)),
+        Command::Kill(args) => done(kill::run(globals, &args)),
+        Command::Delete(args) => done(delete::run(globals, &args)),
+        Command::List(args) => done(list::run(globals, &args)),
+        Command::Exec(args) => exec::run(globals, &args).context(|| "exec failed".to_owned()),
+        Command::Ps(args) => done(ps::run(globals, &args)),
+        Command::Pause(args) => done(suspend::pause(globals, &args.id)),
+        Command::Resume(args) => done(suspend::resume(globals, &args.id)),
+        Command::Update(args) => done(update::run(globals, &args)),
+        Command::Events(args) => done(events::run(globals, &args)),
+        Command::Spec(args) => done(spec::run(&args)),
+        Command::Features => done(features::run()),
+        Command::Plan(args) => done(create::plan(globals, &args)),
+        Command::Completion(args) => {
+            clap_complete::generate(
+                args.shell,
+                &mut Cli::command(),
+                "runc-rs",
+                &mut std::io::stdout(),
+            );
+            Ok(0)
+        }
+        Command::Checkpoint(_) => Err(Failure::new("checkpoint is not supported yet")),
+        Command::Restore(_) => Err(Failure::new("restore is not supported yet")),
+    }
+}
+
+/// Prints to standard output; a reader that has gone away is an error like any other, not a panic.
+pub(crate) fn say(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context(|| "write to standard output".to_owned())
+}
+
+fn version() -> String {
+    let seccomp = libseccomp::ScmpVersion::current()
+        .map(|v| v.to_string())
+        .unwrap_or_default();
+    format!(
+        "runc-rs version {}\nspec: {SPEC_VERSION}\nlibseccomp: {seccomp}",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// runc's own place is left to runc.
+fn default_root() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|_| kernel::identity::effective_user() != 0) {
+        Some(dir) => PathBuf::from(dir).join("runc-rs"),
+        None => PathBuf::from("/run/runc-rs"),
+    }
+}

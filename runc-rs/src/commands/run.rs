@@ -1,0 +1,65 @@
+//! `run`: create, start, and unless detached wait and delete.
+
+use crate::cli::RunArgs;
+use crate::commands::create::choices;
+use crate::commands::{Globals, delete, start};
+use crate::console::{Signals, receive_master, socket_pair, wait};
+use crate::create::{Console, Created, end, prepare, start_and_hear};
+use crate::failure::{Context, Result};
+use crate::state::ContainerId;
+
+pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<u8> {
+    let id = ContainerId::parse(&args.create.id)?;
+    let prepared = prepare(
+        &args.create.bundle,
+        choices(&id, &args.create),
+        globals.systemd_cgroup,
+        &globals.log,
+    )?;
+    let terminal = prepared.spec.process.terminal;
+    let steps = prepared.steps.clone();
+    let socket = args.create.console_socket.as_deref();
+    let signals = if args.detach {
+        None
+    } else {
+        Some(Signals::block()?)
+    };
+    let (ours, console) = if terminal && !args.detach && socket.is_none() {
+        let (ours, theirs) = socket_pair()?;
+        (Some(ours), Console::Socket(theirs))
+    } else {
+        (None, Console::choose(terminal, args.detach, socket)?)
+    };
+    if !args.detach && !args.no_subreaper {
+        kernel::subreaper(true).context(|| "become subreaper".to_owned())?;
+    }
+    let created = Created::make(
+        &globals.root,
+        &id,
+        &args.create,
+        prepared,
+        console,
+        true,
+        &globals.log,
+    )?;
+    let begin = || -> Result<_> {
+        let master = ours.as_ref().map(receive_master).transpose()?.flatten();
+        start_and_hear(&created.process.channel, &steps)?;
+        start::poststart(&created.record)?;
+        Ok(master)
+    };
+    let master = match begin() {
+        Ok(master) => master,
+        Err(failure) => {
+            end(&created.process);
+            delete::remove(globals, &created.place, &created.record)?;
+            return Err(failure);
+        }
+    };
+    let Some(signals) = signals else { return Ok(0) };
+    let code = wait(created.process.pid, &signals, master)?;
+    if !args.keep {
+        delete::remove(globals, &created.place, &created.record)?;
+    }
+    Ok(code)
+}

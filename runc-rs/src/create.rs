@@ -1,0 +1,761 @@
+//! Creates a container and leaves its init process waiting; also the clone that an exec needs.
+//!
+//! 1. [`prepare`] reads the bundle, checks it, looks at the host and makes the plan; nothing has changed yet.
+//! 2. [`Created::make`] claims the id on disk and makes the cgroup; from here failure undoes.
+//! 3. [`spawn`] clones init into its namespaces and maps its users, as only the parent may.
+//! 4. [`converse`] runs the hooks that belong in our namespaces and waits until init has applied its plan. It owns the words for
+//!    a step that failed.
+//! 5. The state is written down.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use cgroup::Cgroup;
+use kernel::clone::{Clone, Forked, clone3, ns};
+use kernel::mount::Tree;
+use nix::sys::stat::Mode;
+use oci_spec::runtime::LinuxIdMapping;
+
+use crate::bundle;
+use crate::cli::CreateArgs;
+use crate::failure::{Context, Failure, Result};
+use crate::host::{self, HostFacts};
+use crate::init::{Init, Starter};
+use crate::log::{Log, Precision, rfc3339};
+use crate::mount_options::What;
+use crate::phrases;
+use crate::plan::{self, Choices, Step};
+use crate::seccomp;
+use crate::state::{
+    ContainerId, Place, Record, RecordedConfig, StateDocument, annotations, process_start,
+};
+use crate::sync::{Channel, FromInit};
+use crate::validate::{NAMESPACES, ValidSpec, validate};
+
+/// Everything decided, nothing done.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) spec: ValidSpec,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Reads and checks the bundle, and plans.
+pub(crate) fn prepare(
+    bundle: &Path,
+    choices: Choices<'_>,
+    systemd: bool,
+    log: &Log,
+) -> Result<Prepared> {
+    let spec = validate(bundle::read(bundle, log)?)?;
+    let path = spec.linux().and_then(|l| l.cgroups_path().as_deref());
+    let cgroup = host::cgroup(path, choices.id, systemd)?;
+    let facts = host::facts(&cgroup)?;
+    warn_of_missing(&spec, &facts, log);
+    let steps = plan::plan(&spec, &facts, choices)?;
+    Ok(Prepared {
+        spec,
+        cgroup,
+        steps,
+    })
+}
+
+fn warn_of_missing(spec: &ValidSpec, facts: &HostFacts, log: &Log) {
+    let missing = spec
+        .process
+        .identity
+        .capabilities
+        .map(|sets| sets.restrict(facts.bounding).1)
+        .unwrap_or_default();
+    if !missing.is_empty() {
+        log.warn(&format!(
+            "ignoring capabilities that cannot be granted: {}",
+            missing.join(", ")
+        ));
+    }
+}
+
+/// A container whose init has applied its plan and waits.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) place: Place,
+    pub(crate) record: Record,
+    pub(crate) process: Spawned,
+}
+
+/// A new process, and the way to talk to it.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) channel: Channel,
+}
+
+/// Where the terminal's master goes.
+#[derive(Debug)]
+pub(crate) enum Console {
+    None,
+    Socket(OwnedFd),
+}
+
+impl Console {
+    /// What the command line says about terminals, against what the config wants.
+    pub(crate) fn choose(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<Self> {
+        match (terminal, socket) {
+            (true, Some(path)) => {
+                let stream = UnixStream::connect(path)
+                    .context(|| format!("connect console socket {}", path.display()))?;
+                Ok(Console::Socket(stream.into()))
+            }
+            (true, None) if detach => Err(Failure::new(
+                "cannot allocate tty if runc will detach without setting console socket",
+            )),
+            (false, Some(_)) => Err(Failure::new(
+                "cannot use console socket if runc will not detach or allocate tty",
+            )),
+            (_, None) => Ok(Console::None),
+        }
+    }
+
+    pub(crate) fn into_fd(self) -> Option<OwnedFd> {
+        match self {
+            Console::None => None,
+            Console::Socket(fd) => Some(fd),
+        }
+    }
+}
+
+impl Created {
+    /// Makes the container. With `stay` the caller goes on to start it and stays to hear whether exec succeeded.
+    pub(crate) fn make(
+        root: &Path,
+        id: &ContainerId,
+        args: &CreateArgs,
+        prepared: Prepared,
+        console: Console,
+        stay: bool,
+        log: &Log,
+    ) -> Result<Self> {
+        let place = Place::new(root, id);
+        place.reserve()?;
+        let Prepared {
+            spec,
+            cgroup,
+            steps,
+        } = prepared;
+        let result = build(
+            &place, root, id, args, &spec, &cgroup, &steps, console, stay, log,
+        );
+        if result.is_err() {
+            // The first error is the one to report.
+            let _second = place.remove();
+        }
+        result
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call, from the function above that owns the undoing"
+)]
+fn build(
+    place: &Place,
+    root: &Path,
+    id: &ContainerId,
+    args: &CreateArgs,
+    spec: &ValidSpec,
+    cgroup: &Cgroup,
+    steps: &[Step],
+    console: Console,
+    stay: bool,
+    log: &Log,
+) -> Result<Created> {
+    let profile = spec.linux().and_then(|l| l.seccomp().as_ref());
+    let seccomp = profile
+        .map(|p| seccomp::program(p, root))
+        .transpose()?
+        .flatten();
+    let starter = if stay {
+        Starter::Parent
+    } else {
+        Starter::Fifo(make_fifo(&place.fifo())?)
+    };
+    let made = make_cgroup(cgroup, spec)?;
+    let run = || -> Result<Created> {
+        let (preserved, env) = preserve(args.preserve_fds, &spec.process.env)?;
+        let init = Init {
+            steps,
+            args: &spec.process.args,
+            env,
+            cgroup: cgroup.join_files().context(|| "join cgroup".to_owned())?,
+            namespaces: open_namespaces(spec)?,
+            container: None,
+            sources: open_sources(spec)?,
+            starter,
+            console: console.into_fd(),
+            proc: kernel::path::open_proc().context(|| "open /proc".to_owned())?,
+            seccomp,
+            first_closed: 3 + preserved,
+            state: hook_state(spec, id.as_str(), 0, "creating"),
+            in_user_namespace: spec.namespaces.has(ns::USER),
+        };
+        let process = spawn(spec, cgroup, init)?;
+        finish(place, id, args, spec, cgroup, steps, process, log)
+    };
+    run().inspect_err(|_| {
+        if made {
+            let _second = cgroup.delete();
+        }
+    })
+}
+
+fn make_cgroup(cgroup: &Cgroup, spec: &ValidSpec) -> Result<bool> {
+    let made = cgroup
+        .create()
+        .context(|| "apply cgroup configuration".to_owned())?;
+    if !made {
+        let busy = cgroup.pids().context(|| "look into cgroup".to_owned())?;
+        if !busy.is_empty() {
+            return Err(Failure::new(
+                "container's cgroup is not empty: it has processes of another container",
+            ));
+        }
+        if cgroup.is_frozen().context(|| "read freezer".to_owned())? {
+            return Err(Failure::new("container's cgroup unexpectedly frozen"));
+        }
+    }
+    let resources = spec
+        .linux()
+        .and_then(|l| l.resources().clone())
+        .unwrap_or_default();
+    cgroup
+        .limit(&resources)
+        .map(|()| made)
+        .context(|| "apply cgroup configuration".to_owned())
+        .inspect_err(|_| {
+            if made {
+                let _second = cgroup.delete();
+            }
+        })
+}
+
+/// From here a failure has a process to kill.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the second half of the function above"
+)]
+fn finish(
+    place: &Place,
+    id: &ContainerId,
+    args: &CreateArgs,
+    spec: &ValidSpec,
+    cgroup: &Cgroup,
+    steps: &[Step],
+    process: Spawned,
+    log: &Log,
+) -> Result<Created> {
+    let run = || -> Result<Record> {
+        let hooks = || run_hooks(spec, id.as_str(), process.pid);
+        converse(&process.channel, steps, hooks)?;
+        log.debug(&format!(
+            "init of {} has applied {} steps",
+            id.as_str(),
+            steps.len()
+        ));
+        let record = record(spec, id, args, cgroup, process.pid)?;
+        place.save(&record)?;
+        if let Some(file) = &args.pid_file {
+            write_pid_file(file, process.pid)?;
+        }
+        Ok(record)
+    };
+    match run() {
+        Ok(record) => Ok(Created {
+            place: place.clone(),
+            record,
+            process,
+        }),
+        Err(failure) => {
+            end(&process);
+            Err(failure)
+        }
+    }
+}
+
+/// Kills and reaps a process that must not stay.
+pub(crate) fn end(process: &Spawned) {
+    // It may have ended by itself, which is as good.
+    let _gone = kernel::process::pidfd_send_signal(process.pidfd.as_fd(), nix::libc::SIGKILL);
+    let _reaped = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(process.pid), None);
+}
+
+/// The descriptors to hand on besides stdio, and the environment that tells of them.
+pub(crate) fn preserve(asked: u32, env: &[String]) -> Result<(u32, Vec<String>)> {
+    let listening: u32 = std::env::var("LISTEN_FDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    let count = asked + listening;
+    for number in 3..3 + count {
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        kernel::process::preserve_number(number)
+            .context(|| format!("preserve file descriptor {number}"))?;
+    }
+    let mut env = env.to_vec();
+    if listening > 0 {
+        env.push(format!("LISTEN_FDS={listening}"));
+        env.push("LISTEN_PID=1".to_owned());
+    }
+    Ok((count, env))
+}
+
+fn make_fifo(path: &Path) -> Result<OwnedFd> {
+    let make = || -> std::io::Result<OwnedFd> {
+        nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o622))?;
+        Ok(fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_CLOEXEC)
+            .open(path)?
+            .into())
+    };
+    make().context(|| format!("make {}", path.display()))
+}
+
+fn open_namespaces(spec: &ValidSpec) -> Result<Vec<(u64, OwnedFd)>> {
+    let open = |(kind, path): &(u64, PathBuf)| {
+        let file = fs::File::open(path).context(|| format!("open namespace {}", path.display()))?;
+        Ok((*kind, OwnedFd::from(file)))
+    };
+    spec.namespaces.join.iter().map(open).collect()
+}
+
+/// Bind sources are opened here, in order, as a user namespace may not reach them.
+fn open_sources(spec: &ValidSpec) -> Result<Vec<Option<OwnedFd>>> {
+    let mut out = Vec::with_capacity(spec.mounts.len());
+    for mounting in &spec.mounts {
+        let What::Bind { recursive } = mounting.what else {
+            out.push(None);
+            continue;
+        };
+        let source = mounting.source.as_deref().unwrap_or(Path::new(""));
+        let tree =
+            kernel::mount::open_tree(kernel::mount::cwd(), source, Tree::Clone { recursive });
+        out.push(Some(tree.context(|| format!("mount {mounting}"))?));
+    }
+    Ok(out)
+}
+
+/// Clones init. On return its users are mapped and it applies its plan.
+fn spawn(spec: &ValidSpec, cgroup: &Cgroup, init: Init<'_>) -> Result<Spawned> {
+    let starting = || phrases::CANNOT_START.to_owned();
+    let (channel, theirs) = Channel::pair().context(starting)?;
+    let group = cgroup
+        .unified_dir()
+        .map(kernel::path::open_dir)
+        .transpose()
+        .context(|| "open cgroup".to_owned())?;
+    // A cgroup namespace takes its root from where the process is, so init makes it after it has joined.
+    let wanted = Clone {
+        namespaces: spec.namespaces.new & !(ns::CGROUP | ns::TIME),
+        cgroup: group.as_ref().map(AsFd::as_fd),
+        sibling: false,
+    };
+    let users = init.namespaces.iter().any(|(kind, _)| *kind == ns::USER);
+    let own = enter_for_child(spec, &init, users)?;
+    let forked = if users {
+        clone_through(&init, wanted, theirs, &channel)
+    } else {
+        clone_directly(spec, init, wanted, theirs)
+    };
+    for (kind, handle) in &own {
+        kernel::process::setns(handle.as_fd(), *kind)
+            .context(|| "go back to own namespace".to_owned())?;
+    }
+    let (pid, pidfd) = forked?;
+    let process = Spawned {
+        pid,
+        pidfd,
+        channel,
+    };
+    let prepare = || -> Result<()> {
+        if let Some(score) = spec.process.oom_score_adj {
+            let file = format!("/proc/{pid}/oom_score_adj");
+            fs::write(&file, score.to_string()).context(|| format!("write {score} to {file}"))?;
+        }
+        if spec.namespaces.new & ns::USER != 0 {
+            let linux = spec.linux();
+            write_map(
+                pid,
+                "uid_map",
+                linux.and_then(|l| l.uid_mappings().as_deref()),
+            )?;
+            write_map(
+                pid,
+                "gid_map",
+                linux.and_then(|l| l.gid_mappings().as_deref()),
+            )?;
+            process.channel.go_on().context(starting)?;
+        }
+        Ok(())
+    };
+    match prepare() {
+        Ok(()) => Ok(process),
+        Err(failure) => {
+            end(&process);
+            Err(failure)
+        }
+    }
+}
+
+/// Namespaces that take effect for children only: the parent goes in, clones, and comes back by the handles returned.
+fn enter_for_child(spec: &ValidSpec, init: &Init<'_>, users: bool) -> Result<Vec<(u64, OwnedFd)>> {
+    let mut own = Vec::new();
+    let own_handle = |name: &str| {
+        let file = format!("/proc/self/ns/{name}");
+        fs::File::open(&file)
+            .map(OwnedFd::from)
+            .context(|| format!("open {file}"))
+    };
+    if let (Some((_, pids)), false) = (
+        init.namespaces.iter().find(|(kind, _)| *kind == ns::PID),
+        users,
+    ) {
+        own.push((ns::PID, own_handle("pid")?));
+        kernel::process::setns(pids.as_fd(), ns::PID)
+            .context(|| "join pid namespace".to_owned())?;
+    }
+    if spec.namespaces.new & ns::TIME != 0 {
+        own.push((ns::TIME, own_handle("time")?));
+        kernel::process::unshare(ns::TIME).context(|| "make time namespace".to_owned())?;
+        for (clock, offset) in spec
+            .linux()
+            .and_then(|l| l.time_offsets().as_ref())
+            .into_iter()
+            .flatten()
+        {
+            let line = format!(
+                "{clock} {} {}",
+                offset.secs().unwrap_or(0),
+                offset.nanosecs().unwrap_or(0)
+            );
+            fs::write("/proc/self/timens_offsets", &line)
+                .context(|| format!("set time offset {line:?}"))?;
+        }
+    }
+    Ok(own)
+}
+
+fn clone_directly(
+    spec: &ValidSpec,
+    init: Init<'_>,
+    wanted: Clone<'_>,
+    theirs: Channel,
+) -> Result<(i32, OwnedFd)> {
+    let awaits_maps = spec.namespaces.new & ns::USER != 0;
+    match clone3(wanted).context(|| phrases::CANNOT_START.to_owned())? {
+        Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        Forked::Child => {
+            if awaits_maps && theirs.await_go_on().is_err() {
+                kernel::process::exit_now(1);
+            }
+            init.run(theirs)
+        }
+    }
+}
+
+/// With a user namespace to join, the others must be made from inside it: a process in between joins and clones init as its own
+/// sibling, so that init is our child all the same.
+fn clone_through(
+    init: &Init<'_>,
+    wanted: Clone<'_>,
+    theirs: Channel,
+    channel: &Channel,
+) -> Result<(i32, OwnedFd)> {
+    let starting = || phrases::CANNOT_START.to_owned();
+    let between = clone3(Clone::default()).context(starting)?;
+    let Forked::Parent { pid, .. } = between else {
+        let handle = |kind| {
+            init.namespaces
+                .iter()
+                .find(|(k, _)| *k == kind)
+                .map(|(_, handle)| handle.as_fd())
+        };
+        let join = || -> std::io::Result<Forked> {
+            // Joining pids first: they may belong to an outer user namespace.
+            if let Some(pids) = handle(ns::PID) {
+                kernel::process::setns(pids, ns::PID)?;
+            }
+            if let Some(users) = handle(ns::USER) {
+                kernel::process::setns(users, ns::USER)?;
+            }
+            clone3(Clone {
+                sibling: true,
+                ..wanted
+            })
+        };
+        match join() {
+            Ok(Forked::Parent { pid, .. }) => {
+                let told = theirs.tell(&FromInit::Pid(pid));
+                kernel::process::exit_now(i32::from(told.is_err()));
+            }
+            Ok(Forked::Child) => take_over(init, theirs),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                let subject = "join user namespace".to_owned();
+                let _gone = theirs.tell(&FromInit::Failed {
+                    step: 0,
+                    errno,
+                    fault: None,
+                    subject,
+                });
+                kernel::process::exit_now(1)
+            }
+        }
+    };
+    drop(theirs);
+    let _reaped = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+    match channel.hear().context(starting)? {
+        Some(FromInit::Pid(pid)) => {
+            let pidfd = kernel::process::pidfd_open(pid).context(starting)?;
+            Ok((pid, pidfd))
+        }
+        Some(FromInit::Failed { errno, subject, .. }) => Err(Failure::because(
+            subject,
+            std::io::Error::from_raw_os_error(errno),
+        )),
+        other => Err(Failure::new(format!(
+            "{}: unexpected answer {other:?}",
+            phrases::CANNOT_START
+        ))),
+    }
+}
+
+/// Init by reference, on its own copy of the memory: the descriptors are duplicated, the originals close on exec.
+fn take_over(init: &Init<'_>, channel: Channel) -> ! {
+    let copy = || -> std::io::Result<Init<'_>> {
+        let dup = |fd: &OwnedFd| fd.try_clone();
+        let dup_option = |fd: &Option<OwnedFd>| fd.as_ref().map(dup).transpose();
+        Ok(Init {
+            steps: init.steps,
+            args: init.args,
+            env: init.env.clone(),
+            cgroup: init
+                .cgroup
+                .iter()
+                .map(fs::File::try_clone)
+                .collect::<std::io::Result<_>>()?,
+            namespaces: init
+                .namespaces
+                .iter()
+                .map(|(k, fd)| Ok((*k, dup(fd)?)))
+                .collect::<std::io::Result<_>>()?,
+            container: dup_option(&init.container)?,
+            sources: init
+                .sources
+                .iter()
+                .map(dup_option)
+                .collect::<std::io::Result<_>>()?,
+            starter: match &init.starter {
+                Starter::Fifo(fifo) => Starter::Fifo(dup(fifo)?),
+                Starter::Parent => Starter::Parent,
+            },
+            console: dup_option(&init.console)?,
+            proc: dup(&init.proc)?,
+            seccomp: init.seccomp.clone(),
+            first_closed: init.first_closed,
+            state: init.state.clone(),
+            in_user_namespace: init.in_user_namespace,
+        })
+    };
+    match copy() {
+        Ok(init) => init.run(channel),
+        Err(_) => kernel::process::exit_now(1),
+    }
+}
+
+fn write_map(pid: i32, file: &str, maps: Option<&[LinuxIdMapping]>) -> Result<()> {
+    let lines: String = maps
+        .into_iter()
+        .flatten()
+        .map(|m| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size()))
+        .collect();
+    let path = format!("/proc/{pid}/{file}");
+    fs::write(&path, &lines).context(|| format!("write {:?} to {path}", lines.trim_end()))
+}
+
+/// Follows init through its plan. `hooks` runs when init asks for it.
+pub(crate) fn converse(
+    channel: &Channel,
+    steps: &[Step],
+    hooks: impl Fn() -> Result<()>,
+) -> Result<()> {
+    let starting = || phrases::CANNOT_START.to_owned();
+    loop {
+        match channel.hear().context(starting)? {
+            Some(FromInit::RunHooks) => {
+                hooks().context(starting)?;
+                channel.go_on().context(starting)?;
+            }
+            Some(FromInit::Ready) => return Ok(()),
+            Some(failed @ FromInit::Failed { .. }) => return Err(words(&failed, steps)),
+            Some(FromInit::Pid(_)) => {}
+            None => {
+                return Err(Failure::new(format!(
+                    "{}: init died before it was ready",
+                    phrases::CANNOT_START
+                )));
+            }
+        }
+    }
+}
+
+/// Lets the process start, and returns once exec has succeeded.
+pub(crate) fn start_and_hear(channel: &Channel, steps: &[Step]) -> Result<()> {
+    let starting = || phrases::CANNOT_START.to_owned();
+    channel.go_on().context(starting)?;
+    match channel.hear().context(starting)? {
+        None => Ok(()),
+        Some(message) => Err(words(&message, steps)),
+    }
+}
+
+/// The sentence about a step that failed.
+fn words(message: &FromInit, steps: &[Step]) -> Failure {
+    let FromInit::Failed {
+        step,
+        errno,
+        fault,
+        subject,
+    } = message
+    else {
+        return Failure::new(format!(
+            "{}: unexpected answer {message:?}",
+            phrases::CANNOT_START
+        ));
+    };
+    let start = phrases::CANNOT_START;
+    if let Some(fault) = fault {
+        return Failure::new(format!("{start}: {}", fault.words(subject)));
+    }
+    let step = usize::try_from(*step).ok().and_then(|at| steps.get(at));
+    let mut text = format!("{start}: error during container init");
+    match step {
+        // Hooks and exec have words of their own.
+        Some(Step::CreateContainerHooks { .. } | Step::StartContainerHooks { .. }) => {}
+        Some(Step::Exec) => text.push_str(": exec"),
+        Some(step) => text.push_str(&format!(": {step}")),
+        None => {}
+    }
+    if !subject.is_empty() {
+        text.push_str(&format!(": {subject}"));
+    }
+    if *errno == 0 {
+        Failure::new(text)
+    } else {
+        Failure::because(text, std::io::Error::from_raw_os_error(*errno))
+    }
+}
+
+fn run_hooks(spec: &ValidSpec, id: &str, pid: i32) -> Result<()> {
+    let Some(hooks) = spec.spec.hooks() else {
+        return Ok(());
+    };
+    let state = hook_state(spec, id, pid, "creating");
+    crate::hooks::run(
+        "prestart",
+        hooks.prestart().as_deref().unwrap_or_default(),
+        &state,
+    )?;
+    crate::hooks::run(
+        "createRuntime",
+        hooks.create_runtime().as_deref().unwrap_or_default(),
+        &state,
+    )
+}
+
+fn hook_state(spec: &ValidSpec, id: &str, pid: i32, status: &str) -> Vec<u8> {
+    let bundle = spec.bundle.to_string_lossy();
+    let document = StateDocument {
+        oci_version: spec.spec.version(),
+        id,
+        pid,
+        status,
+        bundle: &bundle,
+        rootfs: None,
+        created: None,
+        annotations: annotations(&spec.spec),
+        owner: None,
+    };
+    // Strings and numbers only: printing cannot fail.
+    serde_json::to_vec(&document).unwrap_or_default()
+}
+
+fn record(
+    spec: &ValidSpec,
+    id: &ContainerId,
+    args: &CreateArgs,
+    cgroup: &Cgroup,
+    pid: i32,
+) -> Result<Record> {
+    let start = process_start(pid).ok_or_else(|| {
+        Failure::new(format!(
+            "{}: init died after it was ready",
+            phrases::CANNOT_START
+        ))
+    })?;
+    let kinds = spec.namespaces.all();
+    let namespace_paths: BTreeMap<String, String> = NAMESPACES
+        .iter()
+        .filter(|(kind, ..)| kinds & kind != 0)
+        .map(|(_, name, key)| ((*key).to_owned(), format!("/proc/{pid}/ns/{name}")))
+        .collect();
+    let mut labels: Vec<String> = annotations(&spec.spec)
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    labels.push(format!("bundle={}", spec.bundle.display()));
+    let external_descriptors = (0..3)
+        .map(|fd| {
+            fs::read_link(format!("/proc/self/fd/{fd}"))
+                .map(|p| p.display().to_string())
+                .unwrap_or_default()
+        })
+        .collect();
+    Ok(Record {
+        id: id.as_str().to_owned(),
+        init_process_pid: pid,
+        init_process_start: start,
+        created: rfc3339(SystemTime::now(), Precision::Nanoseconds),
+        config: RecordedConfig {
+            rootfs: spec.rootfs.clone(),
+            hostname: spec.spec.hostname().clone().unwrap_or_default(),
+            labels,
+            no_pivot_root: args.no_pivot,
+            no_new_keyring: args.no_new_keyring,
+        },
+        rootless: kernel::identity::effective_user() != 0,
+        cgroup_paths: cgroup.dirs().clone(),
+        namespace_paths,
+        external_descriptors,
+        intel_rdt_path: String::new(),
+        spec: spec.spec.clone(),
+    })
+}
+
+/// Written under another name and renamed: a reader sees all of it or nothing.
+pub(crate) fn write_pid_file(file: &Path, pid: i32) -> Result<()> {
+    let name = file
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let temporary = file.with_file_name(format!(".{name}"));
+    fs::write(&temporary, pid.to_string())
+        .and_then(|()| fs::rename(&temporary, file))
+        .context(|| format!("write pid file {}", file.display()))
+}

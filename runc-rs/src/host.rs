@@ -1,0 +1,74 @@
+//! The facts about this machine that decisions need, gathered once before anything is decided.
+
+use std::path::{Path, PathBuf};
+
+use cgroup::{Cgroup, Host, Layout};
+
+use crate::failure::{Context, Failure, Result};
+
+/// How one controller is shown to a container that mounts cgroups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CgroupView {
+    /// Directory name below the mount, as on the host (`cpu,cpuacct`); empty on v2.
+    pub(crate) name: String,
+    /// Hierarchy names that are mounted together there.
+    pub(crate) controllers: Vec<String>,
+    /// The container's own directory on the host.
+    pub(crate) dir: PathBuf,
+}
+
+/// What the plan asks about the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostFacts {
+    pub(crate) cgroup_v2: bool,
+    pub(crate) cgroups: Vec<CgroupView>,
+    /// Capabilities that this kernel knows and this caller may hand on.
+    pub(crate) bounding: u64,
+    pub(crate) apparmor: bool,
+    pub(crate) selinux: bool,
+}
+
+/// The cgroup of a container, by its config or by its id.
+pub(crate) fn cgroup(path: Option<&Path>, id: &str, systemd: bool) -> Result<Cgroup> {
+    if systemd {
+        return Err(Failure::new(
+            "--systemd-cgroup: cgroups made by systemd are not supported yet",
+        ));
+    }
+    let host = Host::detect().context(|| "find cgroups".to_owned())?;
+    let path = path
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new(id));
+    Cgroup::named(&host, path).context(|| "cgroupsPath".to_owned())
+}
+
+/// Looks at the machine.
+pub(crate) fn facts(cgroup: &Cgroup) -> Result<HostFacts> {
+    let host = Host::detect().context(|| "find cgroups".to_owned())?;
+    let mut cgroups: Vec<CgroupView> = Vec::new();
+    for (name, mount) in host.hierarchies() {
+        let Some(dir) = cgroup.dirs().get(name) else {
+            continue;
+        };
+        let place = mount
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        match cgroups.iter_mut().find(|view| view.dir == *dir) {
+            Some(view) => view.controllers.push(name.to_owned()),
+            None => cgroups.push(CgroupView {
+                name: place,
+                controllers: vec![name.to_owned()],
+                dir: dir.clone(),
+            }),
+        }
+    }
+    let enabled = |file: &str| std::fs::read(file).is_ok_and(|text| text.first() == Some(&b'Y'));
+    Ok(HostFacts {
+        cgroup_v2: host.layout() == Layout::V2,
+        cgroups,
+        bounding: kernel::identity::bounding_set().context(|| "read bounding set".to_owned())?,
+        apparmor: enabled("/sys/module/apparmor/parameters/enabled"),
+        selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+    })
+}

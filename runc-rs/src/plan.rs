@@ -1,0 +1,704 @@
+//! Lists what a container's first process, or an exec's process, must do, in order. Pure: it prints as text, and that text is
+//! the test.
+//!
+//! Orders that must hold:
+//! - the cgroup is joined before a cgroup namespace is made, as the namespace's root is the group at that moment;
+//! - masked and read-only paths come after every mount, and before capabilities are dropped;
+//! - without no-new-privileges the seccomp filter is loaded while `CAP_SYS_ADMIN` is still there; with it, last of all, so that
+//!   it need not allow what comes before;
+//! - the program is looked up as the user who will run it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use kernel::clone::ns;
+use kernel::mount::Propagation;
+use oci_spec::runtime::{Hook, LinuxDeviceType, LinuxPersonalityDomain};
+
+use crate::failure::{Failure, Result};
+use crate::host::{CgroupView, HostFacts};
+use crate::mount_options::{Mounting, What};
+use crate::process::{Identity, Rlimit, ValidProcess};
+use crate::validate::{NAMESPACES, ValidSpec};
+
+/// A device node of the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Device {
+    pub(crate) path: PathBuf,
+    /// `c`, `b` or `p`.
+    pub(crate) kind: char,
+    pub(crate) major: u64,
+    pub(crate) minor: u64,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// One change that the process makes. Data only: `init` is the one place that turns a step into system calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Write 0 to each v1 tasks file.
+    JoinCgroup,
+    /// `setns(2)` to one namespace by its file, as the parent opened it.
+    JoinNamespace {
+        kind: u64,
+        path: PathBuf,
+    },
+    /// `setns(2)` to several namespaces of the container's init at once.
+    JoinContainer {
+        kinds: u64,
+    },
+    /// Become root of the new user namespace.
+    BecomeRoot,
+    /// `unshare(2)`
+    Unshare {
+        kinds: u64,
+    },
+    /// `setsid(2)`
+    NewSession,
+    /// A session keyring of this name.
+    Keyring {
+        name: String,
+    },
+    LoopbackUp,
+    /// Propagation of every mount of the new namespace.
+    HostPropagation {
+        how: Propagation,
+        recursive: bool,
+    },
+    /// The rootfs becomes a mount of its own.
+    BindRootfs {
+        path: PathBuf,
+    },
+    /// The `at`th mount of the config.
+    Mount {
+        at: usize,
+        mount: Mounting,
+    },
+    /// The container's cgroups: with a cgroup namespace as filesystems, else bound from the host.
+    MountCgroups {
+        mount: Mounting,
+        views: Vec<CgroupView>,
+        namespaced: bool,
+        v2: bool,
+    },
+    MakeDevice {
+        device: Device,
+        bind: bool,
+    },
+    Symlink {
+        target: &'static str,
+        path: &'static str,
+    },
+    /// The working directory, if the image has none.
+    MakeDirectory {
+        path: PathBuf,
+    },
+    /// A pseudo terminal out of the container's devpts; in init it is also bound on /dev/console.
+    Terminal {
+        console: bool,
+        size: Option<(u16, u16)>,
+    },
+    Mask {
+        path: PathBuf,
+    },
+    ReadOnly {
+        path: PathBuf,
+    },
+    Sysctl {
+        path: String,
+        value: String,
+    },
+    /// Let the parent run prestart and createRuntime hooks.
+    AwaitHooks,
+    CreateContainerHooks {
+        hooks: Vec<Hook>,
+    },
+    ReadOnlyRootfs,
+    /// `pivot_root(2)`
+    PivotRoot,
+    /// Move the rootfs over `/` and change root, for an initial ramdisk.
+    MoveRoot,
+    /// Without a mount namespace.
+    ChangeRoot,
+    HostName {
+        name: String,
+    },
+    DomainName {
+        name: String,
+    },
+    Umask {
+        mask: u32,
+    },
+    Personality {
+        persona: u64,
+    },
+    Scheduler {
+        attr: kernel::sched::SchedAttr,
+    },
+    IoPriority {
+        class: u16,
+        level: u16,
+    },
+    Rlimit(Rlimit),
+    NoNewPrivileges,
+    AppArmor {
+        profile: String,
+    },
+    SeLinux {
+        label: String,
+    },
+    Seccomp,
+    Identity(Identity),
+    WorkingDirectory {
+        path: PathBuf,
+    },
+    FindProgram,
+    /// Tell the parent that all is well, and wait to be started.
+    AwaitStart,
+    StartContainerHooks {
+        hooks: Vec<Hook>,
+    },
+    Exec,
+}
+
+/// Choices of the command line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Choices<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) no_pivot: bool,
+    pub(crate) no_new_keyring: bool,
+}
+
+/// What init must do for `spec` on a host of these `facts`.
+pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) -> Result<Vec<Step>> {
+    let mut steps = Vec::with_capacity(64);
+    namespaces(&mut steps, spec, choices);
+    mounts(&mut steps, spec, facts);
+    devices(&mut steps, spec)?;
+    steps.push(Step::MakeDirectory {
+        path: spec.process.cwd.clone(),
+    });
+    if spec.process.terminal {
+        steps.push(Step::Terminal {
+            console: true,
+            size: spec.process.console_size,
+        });
+    }
+    let linux = spec.linux();
+    let paths = |list: Option<&Option<Vec<String>>>| {
+        list.and_then(Option::as_ref).cloned().unwrap_or_default()
+    };
+    if spec.namespaces.has(ns::MOUNT) {
+        let read_only = paths(linux.map(|l| l.readonly_paths()));
+        steps.extend(
+            read_only
+                .into_iter()
+                .map(|path| Step::ReadOnly { path: path.into() }),
+        );
+        let masked = paths(linux.map(|l| l.masked_paths()));
+        steps.extend(
+            masked
+                .into_iter()
+                .map(|path| Step::Mask { path: path.into() }),
+        );
+    }
+    steps.extend(spec.sysctls.iter().map(|(path, value)| Step::Sysctl {
+        path: path.clone(),
+        value: value.clone(),
+    }));
+    let hooks = spec.spec.hooks().as_ref();
+    let in_runtime = hooks.is_some_and(|h| {
+        h.prestart()
+            .iter()
+            .chain(h.create_runtime())
+            .any(|list| !list.is_empty())
+    });
+    if in_runtime {
+        steps.push(Step::AwaitHooks);
+    }
+    if let Some(hooks) = hooks
+        .and_then(|h| h.create_container().clone())
+        .filter(|h| !h.is_empty())
+    {
+        steps.push(Step::CreateContainerHooks { hooks });
+    }
+    if spec.readonly_rootfs {
+        steps.push(Step::ReadOnlyRootfs);
+    }
+    steps.push(if !spec.namespaces.has(ns::MOUNT) {
+        Step::ChangeRoot
+    } else if choices.no_pivot {
+        Step::MoveRoot
+    } else {
+        Step::PivotRoot
+    });
+    let name = |name: &Option<String>| name.clone().filter(|n| !n.is_empty());
+    steps.extend(name(spec.spec.hostname()).map(|name| Step::HostName { name }));
+    steps.extend(name(spec.spec.domainname()).map(|name| Step::DomainName { name }));
+    if let Some(personality) = linux.and_then(|l| l.personality().as_ref()) {
+        let persona = match personality.domain() {
+            LinuxPersonalityDomain::PerLinux => 0,
+            LinuxPersonalityDomain::PerLinux32 => 8,
+        };
+        steps.push(Step::Personality { persona });
+    }
+    let seccomp = linux.is_some_and(|l| l.seccomp().is_some());
+    let start_hooks = hooks
+        .and_then(|h| h.start_container().clone())
+        .unwrap_or_default();
+    process(&mut steps, &spec.process, facts, seccomp, start_hooks)?;
+    Ok(steps)
+}
+
+/// What an additional process of a running container must do.
+pub(crate) fn plan_exec(
+    valid: &ValidProcess,
+    facts: &HostFacts,
+    kinds: u64,
+    seccomp: bool,
+    persona: Option<u64>,
+) -> Result<Vec<Step>> {
+    let mut steps = vec![Step::JoinCgroup];
+    if kinds != 0 {
+        steps.push(Step::JoinContainer { kinds });
+    }
+    if kinds & ns::USER != 0 {
+        steps.push(Step::BecomeRoot);
+    }
+    steps.push(Step::NewSession);
+    if valid.terminal {
+        steps.push(Step::Terminal {
+            console: false,
+            size: valid.console_size,
+        });
+    }
+    steps.extend(persona.map(|persona| Step::Personality { persona }));
+    process(&mut steps, valid, facts, seccomp, Vec::new())?;
+    Ok(steps)
+}
+
+fn namespaces(steps: &mut Vec<Step>, spec: &ValidSpec, choices: Choices<'_>) {
+    steps.push(Step::JoinCgroup);
+    // Users and pids are joined by the parent, on the way to the clone.
+    let later = |kind: u64| kind != ns::USER && kind != ns::PID;
+    steps.extend(
+        spec.namespaces
+            .join
+            .iter()
+            .filter(|(kind, _)| later(*kind))
+            .map(|(kind, path)| Step::JoinNamespace {
+                kind: *kind,
+                path: path.clone(),
+            }),
+    );
+    if spec.namespaces.has(ns::USER) {
+        steps.push(Step::BecomeRoot);
+    }
+    if spec.namespaces.new & ns::CGROUP != 0 {
+        steps.push(Step::Unshare { kinds: ns::CGROUP });
+    }
+    steps.push(Step::NewSession);
+    if !choices.no_new_keyring {
+        steps.push(Step::Keyring {
+            name: format!("_ses.{}", choices.id),
+        });
+    }
+    if spec.namespaces.new & ns::NET != 0 {
+        steps.push(Step::LoopbackUp);
+    }
+}
+
+fn mounts(steps: &mut Vec<Step>, spec: &ValidSpec, facts: &HostFacts) {
+    if spec.namespaces.has(ns::MOUNT) {
+        let (how, recursive) = spec.rootfs_propagation;
+        steps.push(Step::HostPropagation { how, recursive });
+    }
+    steps.push(Step::BindRootfs {
+        path: spec.rootfs.clone(),
+    });
+    for (at, mount) in spec.mounts.iter().enumerate() {
+        steps.push(match mount.what {
+            What::Cgroup => Step::MountCgroups {
+                mount: mount.clone(),
+                views: facts.cgroups.clone(),
+                namespaced: spec.namespaces.has(ns::CGROUP),
+                v2: facts.cgroup_v2,
+            },
+            _ => Step::Mount {
+                at,
+                mount: mount.clone(),
+            },
+        });
+    }
+}
+
+/// The devices that every container has.
+fn default_devices() -> impl Iterator<Item = Device> {
+    [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ]
+    .into_iter()
+    .map(|(name, major, minor)| Device {
+        path: Path::new("/dev").join(name),
+        kind: 'c',
+        major,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    })
+}
+
+fn devices(steps: &mut Vec<Step>, spec: &ValidSpec) -> Result<()> {
+    // A /dev of the host has its devices.
+    let host_dev = spec
+        .mounts
+        .iter()
+        .any(|m| m.destination == Path::new("/dev") && matches!(m.what, What::Bind { .. }));
+    let mut all: Vec<Device> = Vec::new();
+    for (at, device) in spec
+        .linux()
+        .and_then(|l| l.devices().as_ref())
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        let number = |n: i64| {
+            u64::try_from(n).map_err(|_| {
+                Failure::new(format!(
+                    "config.json: /linux/devices/{at}: expected a device number, got {n}"
+                ))
+            })
+        };
+        let kind = match device.typ() {
+            LinuxDeviceType::B => 'b',
+            LinuxDeviceType::P => 'p',
+            LinuxDeviceType::C | LinuxDeviceType::U => 'c',
+            LinuxDeviceType::A => {
+                return Err(Failure::new(format!(
+                    "config.json: /linux/devices/{at}/type: expected b, c, u or p, got a"
+                )));
+            }
+        };
+        all.push(Device {
+            path: device.path().clone(),
+            kind,
+            major: number(device.major())?,
+            minor: number(device.minor())?,
+            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+            uid: device.uid().unwrap_or(0),
+            gid: device.gid().unwrap_or(0),
+        });
+    }
+    if !host_dev {
+        let defaults: Vec<Device> = default_devices()
+            .filter(|default| !all.iter().any(|device| device.path == default.path))
+            .collect();
+        all.splice(0..0, defaults);
+    }
+    // The kernel lets nobody make nodes in a user namespace; the host's are bound there.
+    let bind = spec.namespaces.has(ns::USER);
+    steps.extend(
+        all.into_iter()
+            .map(|device| Step::MakeDevice { device, bind }),
+    );
+    if !host_dev {
+        for (target, path) in [
+            ("/proc/self/fd", "/dev/fd"),
+            ("/proc/self/fd/0", "/dev/stdin"),
+            ("/proc/self/fd/1", "/dev/stdout"),
+            ("/proc/self/fd/2", "/dev/stderr"),
+            ("/proc/kcore", "/dev/core"),
+            ("pts/ptmx", "/dev/ptmx"),
+        ] {
+            steps.push(Step::Symlink { target, path });
+        }
+    }
+    Ok(())
+}
+
+fn process(
+    steps: &mut Vec<Step>,
+    valid: &ValidProcess,
+    facts: &HostFacts,
+    seccomp: bool,
+    start_hooks: Vec<Hook>,
+) -> Result<()> {
+    steps.extend(valid.scheduler.map(|attr| Step::Scheduler { attr }));
+    steps.extend(
+        valid
+            .io_priority
+            .map(|(class, level)| Step::IoPriority { class, level }),
+    );
+    steps.extend(valid.rlimits.iter().cloned().map(Step::Rlimit));
+    if let Some(profile) = &valid.apparmor_profile {
+        if profile != "unconfined" && !facts.apparmor {
+            return Err(Failure::new(format!(
+                "apply apparmor profile {profile:?}: apparmor is not enabled on this host"
+            )));
+        }
+        if facts.apparmor {
+            steps.push(Step::AppArmor {
+                profile: profile.clone(),
+            });
+        }
+    }
+    if let Some(label) = &valid.selinux_label {
+        if !facts.selinux {
+            return Err(Failure::new(format!(
+                "apply selinux label {label:?}: selinux is not enabled on this host"
+            )));
+        }
+        steps.push(Step::SeLinux {
+            label: label.clone(),
+        });
+    }
+    steps.push(Step::Umask { mask: valid.umask });
+    if valid.no_new_privileges {
+        steps.push(Step::NoNewPrivileges);
+    } else if seccomp {
+        steps.push(Step::Seccomp);
+    }
+    let mut identity = valid.identity.clone();
+    identity.capabilities = identity
+        .capabilities
+        .map(|sets| sets.restrict(facts.bounding).0);
+    steps.push(Step::Identity(identity));
+    steps.push(Step::WorkingDirectory {
+        path: valid.cwd.clone(),
+    });
+    steps.push(Step::FindProgram);
+    steps.push(Step::AwaitStart);
+    if !start_hooks.is_empty() {
+        steps.push(Step::StartContainerHooks { hooks: start_hooks });
+    }
+    if valid.no_new_privileges && seccomp {
+        steps.push(Step::Seccomp);
+    }
+    steps.push(Step::Exec);
+    Ok(())
+}
+
+/// Names of namespaces, joined by commas.
+fn kinds_text(kinds: u64) -> String {
+    let names: Vec<&str> = NAMESPACES
+        .iter()
+        .filter(|(kind, ..)| kinds & kind != 0)
+        .map(|(_, name, _)| *name)
+        .collect();
+    names.join(",")
+}
+
+fn propagation_text(how: Propagation, recursive: bool) -> String {
+    format!(
+        "{}{}",
+        if recursive { "r" } else { "" },
+        format!("{how:?}").to_lowercase()
+    )
+}
+
+impl fmt::Display for Mounting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Bind { .. } => f.write_str("bind")?,
+            What::Cgroup => f.write_str("cgroup")?,
+            What::New(kind) => f.write_str(kind)?,
+            What::Remount => f.write_str("remount")?,
+        }
+        if let (Some(source), What::Bind { .. }) = (&self.source, &self.what) {
+            write!(f, " {}", source.display())?;
+        }
+        write!(f, " on {}", self.destination.display())?;
+        if self.words.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({})", self.words.join(","))
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::JoinCgroup => f.write_str("join cgroup"),
+            Step::JoinNamespace { kind, path } => {
+                write!(f, "join {} namespace {}", kinds_text(*kind), path.display())
+            }
+            Step::JoinContainer { kinds } => {
+                write!(f, "join namespaces {} of the container", kinds_text(*kinds))
+            }
+            Step::BecomeRoot => f.write_str("become root of the user namespace"),
+            Step::Unshare { kinds } => write!(f, "make {} namespace", kinds_text(*kinds)),
+            Step::NewSession => f.write_str("make session"),
+            Step::Keyring { name } => write!(f, "join keyring {name}"),
+            Step::LoopbackUp => f.write_str("set loopback up"),
+            Step::HostPropagation { how, recursive } => {
+                write!(f, "make / {}", propagation_text(*how, *recursive))
+            }
+            Step::BindRootfs { path } => write!(f, "bind rootfs {}", path.display()),
+            Step::Mount { mount, .. } => write!(f, "mount {mount}"),
+            Step::MountCgroups {
+                mount,
+                namespaced,
+                v2,
+                ..
+            } => {
+                let version = if *v2 { "v2" } else { "v1" };
+                write!(
+                    f,
+                    "mount {version} {mount}, {}",
+                    if *namespaced {
+                        "of the namespace"
+                    } else {
+                        "bound"
+                    }
+                )
+            }
+            Step::MakeDevice { device, bind } => {
+                let verb = if *bind { "bind" } else { "make" };
+                let Device {
+                    path,
+                    kind,
+                    major,
+                    minor,
+                    mode,
+                    uid,
+                    gid,
+                } = device;
+                write!(
+                    f,
+                    "{verb} device {} {kind} {major}:{minor} {mode:o} {uid}:{gid}",
+                    path.display()
+                )
+            }
+            Step::Symlink { target, path } => write!(f, "link {path} to {target}"),
+            Step::MakeDirectory { path } => write!(f, "make directory {}", path.display()),
+            Step::Terminal { console, .. } => write!(
+                f,
+                "open terminal{}",
+                if *console { " on /dev/console" } else { "" }
+            ),
+            Step::Mask { path } => write!(f, "mask {}", path.display()),
+            Step::ReadOnly { path } => write!(f, "make {} read-only", path.display()),
+            Step::Sysctl { path, value } => write!(f, "set sysctl {path} to {value:?}"),
+            Step::AwaitHooks => f.write_str("await hooks of the runtime"),
+            Step::CreateContainerHooks { hooks } => {
+                write!(f, "run {} createContainer hooks", hooks.len())
+            }
+            Step::ReadOnlyRootfs => f.write_str("make rootfs read-only"),
+            Step::PivotRoot => f.write_str("pivot root"),
+            Step::MoveRoot => f.write_str("move root"),
+            Step::ChangeRoot => f.write_str("change root"),
+            Step::HostName { name } => write!(f, "set hostname {name}"),
+            Step::DomainName { name } => write!(f, "set domainname {name}"),
+            Step::Umask { mask } => write!(f, "set umask {mask:03o}"),
+            Step::Personality { persona } => write!(f, "set personality {persona:#x}"),
+            Step::Scheduler { attr } => write!(f, "set scheduler policy {}", attr.policy),
+            Step::IoPriority { class, level } => write!(f, "set io priority {class}:{level}"),
+            Step::Rlimit(limit) => write!(f, "set {} to {}:{}", limit.name, limit.soft, limit.hard),
+            Step::NoNewPrivileges => f.write_str("set no-new-privileges"),
+            Step::AppArmor { profile } => write!(f, "apply apparmor profile {profile}"),
+            Step::SeLinux { label } => write!(f, "apply selinux label {label}"),
+            Step::Seccomp => f.write_str("load seccomp filter"),
+            Step::Identity(who) => {
+                write!(f, "become {}:{}", who.uid, who.gid)?;
+                if !who.groups.is_empty() {
+                    write!(f, " with groups {:?}", who.groups)?;
+                }
+                match who.capabilities {
+                    Some(sets) => write!(
+                        f,
+                        ", capabilities b={:x} e={:x} i={:x} p={:x} a={:x}",
+                        sets.bounding,
+                        sets.effective,
+                        sets.inheritable,
+                        sets.permitted,
+                        sets.ambient
+                    ),
+                    None => Ok(()),
+                }
+            }
+            Step::WorkingDirectory { path } => write!(
+                f,
+                "chdir to cwd ({:?}) set in config.json",
+                path.display().to_string()
+            ),
+            Step::FindProgram => f.write_str("find program"),
+            Step::AwaitStart => f.write_str("await start"),
+            Step::StartContainerHooks { hooks } => {
+                write!(f, "run {} startContainer hooks", hooks.len())
+            }
+            Step::Exec => f.write_str("exec"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::Bundle;
+
+    fn facts() -> HostFacts {
+        HostFacts {
+            cgroup_v2: true,
+            cgroups: Vec::new(),
+            bounding: u64::MAX >> 23,
+            apparmor: false,
+            selinux: false,
+        }
+    }
+
+    fn text(config: &str) -> String {
+        let bundle = Bundle {
+            dir: "/b".into(),
+            spec: serde_json::from_str(config).unwrap(),
+        };
+        let spec = crate::validate::validate(bundle).unwrap();
+        let choices = Choices {
+            id: "c",
+            ..Choices::default()
+        };
+        plan(&spec, &facts(), choices)
+            .unwrap()
+            .iter()
+            .map(|s| format!("{s}\n"))
+            .collect()
+    }
+
+    #[test]
+    fn the_default_config_becomes_this_plan() {
+        insta::assert_snapshot!(text(&crate::commands::spec::default_config(false)));
+    }
+
+    #[test]
+    fn in_a_user_namespace_devices_are_bound() {
+        insta::assert_snapshot!(text(
+            r#"{"ociVersion":"1.2.0","root":{"path":"rootfs"},
+                "process":{"cwd":"/w","user":{"uid":7,"gid":8,"additionalGids":[9]},"args":["x"],"terminal":true},
+                "mounts":[{"destination":"/data","source":"data","options":["rbind","ro"]}],
+                "linux":{"namespaces":[{"type":"user"},{"type":"mount"},{"type":"network","path":"/run/n"}],
+                  "uidMappings":[{"containerID":0,"hostID":100000,"size":65536}],
+                  "gidMappings":[{"containerID":0,"hostID":100000,"size":65536}],
+                  "seccomp":{"defaultAction":"SCMP_ACT_ERRNO"}}}"#
+        ));
+    }
+
+    #[test]
+    fn a_label_that_cannot_be_applied_is_refused() {
+        let config = r#"{"ociVersion":"1.2.0","root":{"path":"rootfs"},
+            "process":{"cwd":"/","user":{"uid":0,"gid":0},"args":["x"],"apparmorProfile":"docker-default"}}"#;
+        let bundle = Bundle {
+            dir: "/b".into(),
+            spec: serde_json::from_str(config).unwrap(),
+        };
+        let spec = crate::validate::validate(bundle).unwrap();
+        let error = plan(&spec, &facts(), Choices::default()).unwrap_err();
+        assert!(error.to_string().contains("apparmor is not enabled"));
+    }
+}

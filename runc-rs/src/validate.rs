@@ -1,0 +1,378 @@
+//! Checks a config against the rules of runtime-spec's config.md. Pure: no file is looked at.
+
+use std::path::{Path, PathBuf};
+
+use kernel::clone::ns;
+use kernel::mount::Propagation;
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
+
+use crate::bundle::Bundle;
+use crate::failure::{Failure, Result};
+use crate::mount_options::Mounting;
+use crate::process::{self, ValidProcess};
+
+/// Namespaces of a container.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Namespaces {
+    /// To be made, as flags of [`ns`].
+    pub(crate) new: u64,
+    /// To be joined: flag and path, in the order they must be joined in.
+    pub(crate) join: Vec<(u64, PathBuf)>,
+}
+
+impl Namespaces {
+    /// Whether the container has one of this kind apart from the caller's.
+    pub(crate) fn has(&self, kind: u64) -> bool {
+        self.new & kind != 0 || self.joined(kind).is_some()
+    }
+
+    pub(crate) fn joined(&self, kind: u64) -> Option<&Path> {
+        self.join
+            .iter()
+            .find(|(k, _)| *k == kind)
+            .map(|(_, path)| path.as_path())
+    }
+
+    /// All kinds it has.
+    pub(crate) fn all(&self) -> u64 {
+        self.join.iter().fold(self.new, |all, (kind, _)| all | kind)
+    }
+}
+
+/// The names that `/proc/PID/ns` and state files use. The user namespace comes first: it decides what may be done with the others.
+pub(crate) const NAMESPACES: &[(u64, &str, &str)] = &[
+    (ns::USER, "user", "NEWUSER"),
+    (ns::IPC, "ipc", "NEWIPC"),
+    (ns::UTS, "uts", "NEWUTS"),
+    (ns::NET, "net", "NEWNET"),
+    (ns::PID, "pid", "NEWPID"),
+    (ns::MOUNT, "mnt", "NEWNS"),
+    (ns::CGROUP, "cgroup", "NEWCGROUP"),
+    (ns::TIME, "time", "NEWTIME"),
+];
+
+/// A config whose rules have been checked. Only [`validate`] makes one.
+#[derive(Debug)]
+pub(crate) struct ValidSpec {
+    pub(crate) spec: Spec,
+    pub(crate) bundle: PathBuf,
+    /// Absolute.
+    pub(crate) rootfs: PathBuf,
+    pub(crate) readonly_rootfs: bool,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) mounts: Vec<Mounting>,
+    pub(crate) process: ValidProcess,
+    pub(crate) rootfs_propagation: (Propagation, bool),
+    pub(crate) sysctls: Vec<(String, String)>,
+}
+
+impl ValidSpec {
+    pub(crate) fn linux(&self) -> Option<&Linux> {
+        self.spec.linux().as_ref()
+    }
+}
+
+/// Checks the config of `bundle`.
+pub(crate) fn validate(bundle: Bundle) -> Result<ValidSpec> {
+    let Bundle { dir, spec } = bundle;
+    check_version(spec.version())?;
+    let root = spec
+        .root()
+        .as_ref()
+        .ok_or_else(|| mistake("/root", "root must be given"))?;
+    let config_process = spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| mistake("/process", "process must be given"))?;
+    let process = process::validate(config_process)?;
+    let linux = spec.linux().as_ref();
+    let namespaces = namespaces(linux)?;
+    check_user_namespace(linux, &namespaces)?;
+    check_names(&spec, &namespaces)?;
+    let mounts: Vec<Mounting> = spec
+        .mounts()
+        .iter()
+        .flatten()
+        .map(|mount| Mounting::parse(mount, &dir))
+        .collect();
+    for (at, mount) in spec.mounts().iter().flatten().enumerate() {
+        if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
+            return Err(mistake(
+                &format!("/mounts/{at}"),
+                "idmapped mounts are not supported yet",
+            ));
+        }
+    }
+    Ok(ValidSpec {
+        rootfs: dir.join(root.path()),
+        readonly_rootfs: root.readonly().unwrap_or(false),
+        rootfs_propagation: rootfs_propagation(linux)?,
+        sysctls: sysctls(linux, &namespaces)?,
+        namespaces,
+        mounts,
+        process,
+        bundle: dir,
+        spec,
+    })
+}
+
+fn mistake(place: &str, what: impl AsRef<str>) -> Failure {
+    Failure::new(format!("config.json: {place}: {}", what.as_ref()))
+}
+
+fn check_version(version: &str) -> Result<()> {
+    if version.split('.').next() == Some("1") {
+        Ok(())
+    } else {
+        Err(mistake(
+            "/ociVersion",
+            format!("expected a version 1, got {version:?}"),
+        ))
+    }
+}
+
+fn namespaces(linux: Option<&Linux>) -> Result<Namespaces> {
+    let mut out = Namespaces::default();
+    for (at, namespace) in linux
+        .and_then(|l| l.namespaces().as_ref())
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        let place = || format!("/linux/namespaces/{at}");
+        let kind = match namespace.typ() {
+            LinuxNamespaceType::Mount => ns::MOUNT,
+            LinuxNamespaceType::Cgroup => ns::CGROUP,
+            LinuxNamespaceType::Uts => ns::UTS,
+            LinuxNamespaceType::Ipc => ns::IPC,
+            LinuxNamespaceType::User => ns::USER,
+            LinuxNamespaceType::Pid => ns::PID,
+            LinuxNamespaceType::Network => ns::NET,
+            LinuxNamespaceType::Time => ns::TIME,
+        };
+        if out.has(kind) {
+            return Err(mistake(
+                &place(),
+                format!("malformed spec file: duplicated ns {:?}", namespace.typ()),
+            ));
+        }
+        match namespace
+            .path()
+            .as_deref()
+            .filter(|p| !p.as_os_str().is_empty())
+        {
+            None => out.new |= kind,
+            Some(path) if path.is_absolute() => out.join.push((kind, path.to_owned())),
+            Some(path) => {
+                let got = path.display().to_string();
+                return Err(mistake(
+                    &place(),
+                    format!("path must be absolute, got {got:?}"),
+                ));
+            }
+        }
+    }
+    out.join
+        .sort_by_key(|(kind, _)| NAMESPACES.iter().position(|(k, ..)| k == kind));
+    Ok(out)
+}
+
+fn check_user_namespace(linux: Option<&Linux>, namespaces: &Namespaces) -> Result<()> {
+    let mapped = |maps: Option<&Vec<_>>| {
+        maps.is_some_and(|m: &Vec<oci_spec::runtime::LinuxIdMapping>| !m.is_empty())
+    };
+    let (uids, gids) = (
+        mapped(linux.and_then(|l| l.uid_mappings().as_ref())),
+        mapped(linux.and_then(|l| l.gid_mappings().as_ref())),
+    );
+    if namespaces.new & ns::USER != 0 {
+        if !uids {
+            return Err(mistake(
+                "/linux/uidMappings",
+                "a new user namespace needs uid mappings",
+            ));
+        }
+        if !gids {
+            return Err(mistake(
+                "/linux/gidMappings",
+                "a new user namespace needs gid mappings",
+            ));
+        }
+    } else if (uids || gids) && !namespaces.has(ns::USER) {
+        return Err(mistake(
+            "/linux/uidMappings",
+            "user namespace mappings specified, but user namespace isn't enabled",
+        ));
+    }
+    if linux.is_some_and(|l| l.time_offsets().as_ref().is_some_and(|o| !o.is_empty()))
+        && namespaces.new & ns::TIME == 0
+    {
+        return Err(mistake(
+            "/linux/timeOffsets",
+            "time offsets need a new time namespace",
+        ));
+    }
+    Ok(())
+}
+
+fn check_names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
+    let set = |name: &Option<String>| name.as_ref().is_some_and(|n| !n.is_empty());
+    if set(spec.hostname()) && !namespaces.has(ns::UTS) {
+        return Err(mistake(
+            "/hostname",
+            "unable to set hostname without a private UTS namespace",
+        ));
+    }
+    if set(spec.domainname()) && !namespaces.has(ns::UTS) {
+        return Err(mistake(
+            "/domainname",
+            "unable to set domainname without a private UTS namespace",
+        ));
+    }
+    Ok(())
+}
+
+fn rootfs_propagation(linux: Option<&Linux>) -> Result<(Propagation, bool)> {
+    let word = linux
+        .and_then(|l| l.rootfs_propagation().as_deref())
+        .unwrap_or_default();
+    Ok(match word {
+        "" | "rslave" => (Propagation::Slave, true),
+        "slave" => (Propagation::Slave, false),
+        "private" => (Propagation::Private, false),
+        "rprivate" => (Propagation::Private, true),
+        "shared" => (Propagation::Shared, false),
+        "rshared" => (Propagation::Shared, true),
+        "unbindable" => (Propagation::Unbindable, false),
+        "runbindable" => (Propagation::Unbindable, true),
+        other => {
+            return Err(mistake(
+                "/linux/rootfsPropagation",
+                format!(
+                    "expected shared, slave, private or unbindable, with or without r, got {other:?}"
+                ),
+            ));
+        }
+    })
+}
+
+/// Only those that belong to a namespace the container has to itself; others would change the host.
+fn sysctls(linux: Option<&Linux>, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
+    const IPC: &[&str] = &[
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    let mut out = Vec::new();
+    for (name, value) in linux
+        .and_then(|l| l.sysctl().as_ref())
+        .into_iter()
+        .flatten()
+    {
+        let key = name.replace('/', ".");
+        let needs = if IPC.contains(&key.as_str()) || key.starts_with("fs.mqueue.") {
+            ns::IPC
+        } else if key.starts_with("net.") {
+            ns::NET
+        } else if key == "kernel.domainname" || key == "kernel.hostname" {
+            ns::UTS
+        } else {
+            return Err(Failure::new(format!(
+                "sysctl {name:?} is not in a separate kernel namespace"
+            )));
+        };
+        if !namespaces.has(needs) {
+            return Err(Failure::new(format!(
+                "sysctl {name:?} is not allowed in the hosts namespace"
+            )));
+        }
+        if key.split('.').any(|part| part.is_empty()) {
+            return Err(Failure::new(format!("sysctl {name:?} has an empty part")));
+        }
+        out.push((sysctl_path(name), value.clone()));
+    }
+    out.sort();
+    Ok(out)
+}
+
+/// `net.ipv4.conf.eth0/1.x`: whichever of `.` and `/` comes first separates, the other stands for itself in names.
+fn sysctl_path(name: &str) -> String {
+    match name.find(['.', '/']) {
+        Some(at) if name.as_bytes()[at] == b'.' => name
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(linux: &str) -> Result<ValidSpec> {
+        let config = format!(
+            r#"{{"ociVersion":"1.0.2","root":{{"path":"rootfs"}},
+                "process":{{"cwd":"/","user":{{"uid":0,"gid":0}},"args":["x"]}},"linux":{linux}}}"#
+        );
+        validate(Bundle {
+            dir: "/b".into(),
+            spec: serde_json::from_str(&config).unwrap(),
+        })
+    }
+
+    fn message(linux: &str) -> String {
+        check(linux).unwrap_err().chain()
+    }
+
+    #[test]
+    fn namespaces_are_made_or_joined_but_not_twice() {
+        let spec =
+            check(r#"{"namespaces":[{"type":"network","path":"/run/n"},{"type":"pid"}]}"#).unwrap();
+        assert_eq!(spec.namespaces.new, ns::PID);
+        assert_eq!(spec.namespaces.joined(ns::NET), Some(Path::new("/run/n")));
+        assert!(
+            message(r#"{"namespaces":[{"type":"pid"},{"type":"pid"}]}"#).contains("duplicated ns")
+        );
+        assert!(
+            message(r#"{"namespaces":[{"type":"pid","path":"x"}]}"#).contains("must be absolute")
+        );
+    }
+
+    #[test]
+    fn a_user_namespace_and_its_maps_need_each_other() {
+        assert!(message(r#"{"namespaces":[{"type":"user"}]}"#).contains("/linux/uidMappings"));
+        assert!(
+            message(r#"{"uidMappings":[{"containerID":0,"hostID":1,"size":1}]}"#)
+                .contains("isn't enabled")
+        );
+    }
+
+    #[test]
+    fn sysctls_of_the_host_are_refused() {
+        assert!(
+            message(r#"{"sysctl":{"vm.swappiness":"1"}}"#).contains("separate kernel namespace")
+        );
+        assert!(message(r#"{"sysctl":{"net.ipv4.ip_forward":"1"}}"#).contains("hosts namespace"));
+        let spec =
+            check(r#"{"sysctl":{"net.ipv4.ip_forward":"1"},"namespaces":[{"type":"network"}]}"#)
+                .unwrap();
+        assert_eq!(
+            spec.sysctls,
+            [("net/ipv4/ip_forward".to_owned(), "1".to_owned())]
+        );
+    }
+}

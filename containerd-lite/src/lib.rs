@@ -2,12 +2,15 @@
 //!
 //! 1. [`config`] says what was typed.
 //! 2. [`sockets`] takes the directories and sockets, against other daemons.
-//! 3. [`api`] turns wire types into the core's types and back, a file per service.
-//! 4. [`publish`] is the client side of one of them, run by shims.
-//! 5. [`serve`] puts core and adapters together and runs them until told to stop.
+//! 3. [`collector`] says when garbage is collected.
+//! 4. [`api`] turns wire types into the core's types and back, a file per service.
+//! 5. [`publish`] is the client side of one of them, run by shims.
+//! 6. [`serve`] puts core and adapters together and runs them until told to stop.
 
 pub mod config;
 pub mod sockets;
+
+pub mod collector;
 
 pub mod api;
 pub mod publish;

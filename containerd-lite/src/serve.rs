@@ -16,12 +16,30 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
+use lite_core::{Core, CoreConfig};
+use proto::containerd::services::containers::v1::containers_server::ContainersServer;
+use proto::containerd::services::content::v1::content_server::ContentServer;
+use proto::containerd::services::diff::v1::diff_server::DiffServer;
+use proto::containerd::services::images::v1::images_server::ImagesServer;
+use proto::containerd::services::leases::v1::leases_server::LeasesServer;
+use proto::containerd::services::namespaces::v1::namespaces_server::NamespacesServer;
+use proto::containerd::services::snapshots::v1::snapshots_server::SnapshotsServer;
+use proto::containerd::services::version::v1::version_server::VersionServer;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::Server;
 
+use crate::api::containers::ContainersApi;
+use crate::api::content::ContentApi;
+use crate::api::diff::DiffApi;
+use crate::api::images::ImagesApi;
+use crate::api::leases::LeasesApi;
+use crate::api::namespaces::NamespacesApi;
+use crate::api::snapshots::SnapshotsApi;
+use crate::api::version::VersionApi;
+use crate::collector::Collector;
 use crate::config::Config;
 use crate::sockets::{self, DirLock};
 
@@ -40,10 +58,11 @@ pub async fn run(config: &Config) -> Result<(), StartError> {
     let _state = claim(&config.state)?;
     let socket = config.grpc_socket();
     let listener = listen(&socket, 0o660)?;
+    let core = open_core(config).await?;
 
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let server = Server::builder()
-        .add_routes(services().await)
+        .add_routes(services(&core).await)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
             // A closed channel means the same as a message: stop.
             let _ = stopped.await;
@@ -63,14 +82,51 @@ pub async fn run(config: &Config) -> Result<(), StartError> {
     outcome.map_err(|err| StartError::new(format!("serve on {}", socket.display()), err))
 }
 
+/// Opens the core's stores, on a thread that may block.
+async fn open_core(config: &Config) -> Result<Core, StartError> {
+    let core = CoreConfig {
+        root: config.root.clone(),
+        state: config.state.clone(),
+        address: config.grpc_socket(),
+    };
+    let root = config.root.display().to_string();
+    let opened = lite_core::blocking(move || Core::open(core)).await;
+    opened.map_err(|err| StartError::new(format!("open the stores in {root}"), err))
+}
+
 /// Every service on the gRPC socket.
-async fn services() -> Routes {
+async fn services(core: &Core) -> Routes {
     let (health_reporter, health) = tonic_health::server::health_reporter();
     health_reporter
         .set_service_status("", tonic_health::ServingStatus::Serving)
         .await;
     let mut routes = RoutesBuilder::default();
     routes.add_service(health);
+    let collector = Collector::start(core.clone());
+    routes.add_service(VersionServer::new(VersionApi));
+    routes.add_service(NamespacesServer::new(NamespacesApi::new(
+        core.namespaces.clone(),
+    )));
+    routes.add_service(ContentServer::new(ContentApi::new(
+        core.content.clone(),
+        collector.clone(),
+    )));
+    routes.add_service(ImagesServer::new(ImagesApi::new(
+        core.images.clone(),
+        collector.clone(),
+    )));
+    routes.add_service(SnapshotsServer::new(SnapshotsApi::new(
+        core.snapshots.clone(),
+    )));
+    routes.add_service(DiffServer::new(DiffApi::new(core.content.clone())));
+    routes.add_service(ContainersServer::new(ContainersApi::new(
+        core.containers.clone(),
+        collector.clone(),
+    )));
+    routes.add_service(LeasesServer::new(LeasesApi::new(
+        core.leases.clone(),
+        collector,
+    )));
     routes.routes()
 }
 

@@ -209,7 +209,7 @@ fn change(old: &mut Container, new: &Container, path: &str) -> Result<()> {
         "spec" => old.spec = new.spec.clone(),
         "image" => old.image = new.image.clone(),
         "snapshotter" => old.snapshotter = new.snapshotter.clone(),
-        "snapshot_key" => old.snapshot_key = new.snapshot_key.clone(),
+        "snapshot_key" | "snapshotkey" => old.snapshot_key = new.snapshot_key.clone(),
         "extensions" => old.extensions = new.extensions.clone(),
         _ => {
             if let Some(name) = path.strip_prefix("extensions.") {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::content::ContentStore;
 use crate::digest::{Descriptor, Digest};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Because as _, Error, Kind, Result};
 use crate::namespace::Namespace;
 
 /// What a layer may use up.
@@ -95,6 +95,18 @@ pub fn apply_blob(
         )));
     }
     Ok(applied)
+}
+
+/// Writes all of the file system that holds `dir` to its device.
+///
+/// # Errors
+/// Those of the file system: a write that failed before may be told here.
+pub fn sync(dir: &Path) -> Result<()> {
+    let context = || format!("sync the file system of {}", dir.display());
+    let opened = std::fs::File::open(dir).op(context)?;
+    rustix::fs::syncfs(&opened)
+        .map_err(io::Error::from)
+        .op(context)
 }
 
 /// An error of the stream: what it holds is damaged unless the system says else.

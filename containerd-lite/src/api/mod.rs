@@ -1,2 +1,14 @@
 //! Adapters, a file per service: wire types in, the core's types out, and back.
 //! Nothing generated passes beyond this folder.
+
+pub mod status;
+pub(crate) mod wire;
+
+pub mod containers;
+pub mod content;
+pub mod diff;
+pub mod images;
+pub mod leases;
+pub mod namespaces;
+pub mod snapshots;
+pub mod version;

@@ -134,8 +134,9 @@ fn mistakes_are_answered_in_the_same_words() {
         return;
     }
     let scratch = Scratch::new();
-    let bundle = Bundle::new(&scratch, "b").running(&["sleep", "1000"]);
-    let dir = &bundle.text();
+    // One each: two containers at once in one cgroup are refused.
+    let bundles = ["t", "o"].map(|name| Bundle::new(&scratch, name).running(&["sleep", "1000"]));
+    let dir = &bundles[0].text();
     let [theirs, ours] = both(&scratch);
     let compare = |args: &[&str]| {
         let (theirs, ours) = (theirs.run(args), ours.run(args));
@@ -156,8 +157,8 @@ fn mistakes_are_answered_in_the_same_words() {
     }
     compare(&["delete", "--force", "none"]);
     compare(&["create", "--bundle", dir, "../escape"]);
-    for runtime in [&theirs, &ours] {
-        runtime.create(&bundle, "c1");
+    for (runtime, bundle) in [&theirs, &ours].into_iter().zip(&bundles) {
+        runtime.create(bundle, "c1");
     }
     compare(&["create", "--bundle", dir, "c1"]);
     for runtime in [&theirs, &ours] {
@@ -229,11 +230,14 @@ fn list_has_the_same_table_and_json() {
     assert_eq!(answers[0], answers[1]);
 }
 
-/// Prints what a process can see of its confinement.
+/// Prints what a process can see of its confinement. Of a masked file and of
+/// the directory above the v1 hierarchies only the place is compared: runc
+/// masks with the container's /dev/null where we take the host's, and leaves
+/// that directory writable where we do not.
 const FACTS: &str = "id; pwd; hostname; env | sort; ulimit -n; umask
     grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status
     ls /dev; ls -ld /dev/null /dev/ptmx /dev/shm /dev/fd /dev/stdin | awk '{print $1, $NF}'
-    awk '{print $5, $6}' /proc/self/mountinfo | sort
+    awk '{print $5, ($5 ~ LENIENT ? \"\" : $6)}' LENIENT='^(/proc/(keys|timer_list)|/sys/fs/cgroup)$' /proc/self/mountinfo | sort
     ls /sys/class/net; cat /proc/sys/kernel/hostname; ls /proc/self/ns
     cat /proc/self/oom_score_adj; tr '\\0' ' ' < /proc/1/cmdline | head -c 5";
 

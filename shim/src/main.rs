@@ -18,6 +18,7 @@ mod address;
 mod bundle;
 mod cgroups;
 mod events;
+mod readiness;
 mod reaper;
 mod rootfs;
 

@@ -249,8 +249,9 @@ fn pids(shim: &Shim, request: &wire::PidsRequest) -> Result<wire::PidsResponse> 
 }
 
 fn stats(shim: &Shim, request: &wire::StatsRequest) -> Result<wire::StatsResponse> {
-    shim.container(&request.id)?;
-    Err(Failure::new(Code::Unimplemented, "stats"))
+    Ok(wire::StatsResponse {
+        stats: Some(control::stats(shim, &request.id)?),
+    })
 }
 
 fn connect(shim: &Shim, request: &wire::ConnectRequest) -> wire::ConnectResponse {

@@ -16,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::address;
+use crate::readiness;
 
 /// The runtime has ended by the time the master is asked for.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,10 +101,6 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    #[expect(
-        deprecated,
-        reason = "its successor is unsafe, for descriptors that may close early; an OwnedFd stays open"
-    )]
     fn new(master: OwnedFd) -> io::Result<Self> {
         if !rustix::termios::isatty(&master) {
             return Err(io::Error::new(
@@ -114,7 +111,7 @@ impl Console {
         let flags = OFlag::from_bits_retain(fcntl(&master, FcntlArg::F_GETFL)?);
         fcntl(&master, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         Ok(Self {
-            master: AsyncFd::new(master)?,
+            master: readiness::register(master)?,
         })
     }
 

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use nix::sys::signal::{Signal, kill as send_signal};
-use nix::unistd::Pid;
+use nix::errno::Errno;
+use prost_types::Any;
 use proto::containerd::events::{TaskPaused, TaskResumed};
 
 use super::state::{Event, Status};
@@ -79,14 +79,22 @@ fn kill_exec(process: &Process, signal: u32) -> Result<()> {
     if pid == 0 {
         return Err(Failure::precondition("process not created"));
     }
-    let signal = i32::try_from(signal)
-        .ok()
-        .and_then(|number| Signal::try_from(number).ok());
-    let signal = signal.ok_or_else(|| Failure::invalid("unknown signal"))?;
-    match send_signal(Pid::from_raw(pid), signal) {
-        Err(nix::errno::Errno::ESRCH) => Err(Failure::not_found("process already finished")),
+    let signal = i32::try_from(signal).unwrap_or(-1);
+    match kernel::signals::kill(pid, signal) {
+        Err(err) if err.raw_os_error() == Some(Errno::ESRCH as i32) => {
+            Err(Failure::not_found("process already finished"))
+        }
         Err(err) => Err(Failure::because("exec kill error", &err)),
         Ok(()) => Ok(()),
+    }
+}
+
+/// The container's use of resources, as containerd's metrics.
+pub(crate) fn stats(shim: &Shim, id: &str) -> Result<Any> {
+    let container = shim.container(id)?;
+    match &*container.cgroup.borrow() {
+        Some(group) => cgroups::stats(group),
+        None => Err(Failure::not_found("cgroup does not exist")),
     }
 }
 
@@ -186,7 +194,12 @@ pub(crate) fn pids(shim: &Shim, id: &str) -> Result<Vec<(u32, Option<String>)>> 
     if container.init.reaped.get() {
         return Ok(known);
     }
-    let mut pids: Vec<(u32, Option<String>)> = cgroups::pids(container.init.pid.get())
+    let mut pids: Vec<(u32, Option<String>)> = container
+        .cgroup
+        .borrow()
+        .as_ref()
+        .map(cgroups::pids)
+        .unwrap_or_default()
         .into_iter()
         .map(|pid| {
             known

@@ -19,8 +19,9 @@ use proto::containerd::types::Mount;
 use tokio::sync::watch;
 use ttrpc_wire::Code;
 
-use super::{Container, Process, Shim, exit};
+use super::{Container, Process, Shim, exit, oom};
 use crate::bundle::{self, Options};
+use crate::cgroups;
 use crate::failure::{Failure, Result, warn};
 use crate::rootfs;
 use crate::runtime::{Runtime, RuntimeError};
@@ -105,6 +106,8 @@ async fn create_mounted(shim: &Rc<Shim>, new: &NewTask) -> Result<u32> {
             Rc::clone(&shim.reaper),
         ),
         io_owner,
+        cgroup: RefCell::default(),
+        oom: RefCell::default(),
         init: Rc::clone(&init),
         execs: RefCell::default(),
         execs_alive: watch::Sender::new(0),
@@ -152,6 +155,8 @@ async fn create_mounted(shim: &Rc<Shim>, new: &NewTask) -> Result<u32> {
         checkpoint: String::new(),
         pid,
     });
+    *container.cgroup.borrow_mut() = cgroups::of_process(pid);
+    oom::watch(shim, &container);
     drop(turn);
     exit::follow(shim, &container, &init, window.watch(pid));
     Ok(pid)

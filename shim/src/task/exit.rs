@@ -15,7 +15,7 @@ use proto::containerd::events::TaskExit;
 use tokio::sync::oneshot;
 
 use super::state::{Event, Status, next};
-use super::{Container, Process, Shim};
+use super::{Container, Process, Shim, oom};
 use crate::bundle::{self, Exit};
 use crate::failure::warn;
 
@@ -39,6 +39,11 @@ pub(super) fn follow(
             before_init_exit(&container).await;
         }
         let _ = tokio::time::timeout(OUTPUT_GRACE, process.io.finished()).await;
+        if process.exec.is_none() {
+            oom::tell(&shim, &container);
+            // Nothing more to watch once the runtime removes the cgroup.
+            container.oom.borrow_mut().take();
+        }
         announce(&shim, &container, &process, exit);
         if process.exec.is_some() {
             container.execs_alive.send_modify(|count| *count -= 1);

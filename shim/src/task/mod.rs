@@ -12,6 +12,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod exec;
 pub(crate) mod exit;
+mod oom;
 pub(crate) mod start;
 pub(crate) mod state;
 
@@ -20,6 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use cgroup::{Cgroup, OomWatch};
 use tokio::sync::{Mutex, Notify, watch};
 
 use crate::bundle::Exit;
@@ -58,6 +60,10 @@ pub(crate) struct Container {
     pub(crate) bundle: PathBuf,
     /// How to call its runtime.
     pub(crate) runtime: Runtime,
+    /// Its cgroup, once it has one.
+    pub(crate) cgroup: RefCell<Option<Cgroup>>,
+    /// Who notices out-of-memory kills.
+    pub(crate) oom: RefCell<Option<OomWatch>>,
     /// Owner of its processes' pipes.
     pub(crate) io_owner: (u32, u32),
     /// The process it lives and dies with.

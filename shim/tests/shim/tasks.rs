@@ -525,3 +525,70 @@ fn containers_of_a_pod_share_a_shim() {
         lab.shut_down("b").await;
     });
 }
+
+#[test]
+fn statistics_count_the_containers_memory_and_processes() {
+    in_lab(async |lab| {
+        lab.run("c", &["sleep", "1000"]).await;
+        let response: StatsResponse = lab
+            .call("c", "Stats", StatsRequest { id: "c".into() })
+            .await
+            .unwrap();
+        let any = response.stats.unwrap();
+        let pids = match any.type_url.as_str() {
+            "io.containerd.cgroups.v1.Metrics" => {
+                let metrics =
+                    proto::io::containerd::cgroups::v1::Metrics::decode(any.value.as_slice())
+                        .unwrap();
+                assert!(metrics.memory.unwrap().usage.unwrap().usage > 0);
+                metrics.pids.unwrap().current
+            }
+            "io.containerd.cgroups.v2.Metrics" => {
+                let metrics =
+                    proto::io::containerd::cgroups::v2::Metrics::decode(any.value.as_slice())
+                        .unwrap();
+                assert!(metrics.memory.unwrap().usage > 0);
+                metrics.pids.unwrap().current
+            }
+            other => panic!("{other}"),
+        };
+        assert_eq!(pids, 1);
+    });
+}
+
+#[test]
+fn a_kill_for_want_of_memory_is_told_before_the_exit() {
+    in_lab(async |lab| {
+        lab.make_bundle(
+            "c",
+            &["sh", "-c", "x=$(yes | head -c 100000000); echo $x"],
+            |spec| {
+                spec["linux"]["resources"] =
+                    serde_json::json!({"memory": {"limit": 20_000_000, "swap": 20_000_000}});
+            },
+        );
+        lab.start_shim("c").await;
+        lab.create(lab.request("c")).await.unwrap();
+        lab.start("c", "").await.unwrap();
+        assert_ne!(lab.wait("c", "").await, 0);
+        lab.wait_for_events(4).await;
+        assert_eq!(
+            lab.topics(),
+            ["/tasks/create", "/tasks/start", "/tasks/oom", "/tasks/exit"]
+        );
+    });
+}
+
+#[test]
+fn an_exec_takes_real_time_signals() {
+    in_lab(async |lab| {
+        lab.run("c", &["sleep", "1000"]).await;
+        lab.exec("c", "e", &["sleep", "1000"], |_| ())
+            .await
+            .unwrap();
+        lab.start("c", "e").await.unwrap();
+        assert!(lab.kill("c", "e", 4_000_000_000).await.is_err());
+        lab.kill("c", "e", 40).await.unwrap();
+        assert_eq!(lab.wait("c", "e").await, 168);
+    });
+}

@@ -165,6 +165,9 @@ impl<R: BufRead> Pass<'_, R> {
                 contents.documents.insert(name, bytes).is_none()
             });
         }
+        if is_legacy(&name) {
+            return Ok(());
+        }
         let stored = self.blob(&name)?;
         self.once(&name, |contents, name| {
             contents.blobs.insert(name, stored).is_none()
@@ -301,6 +304,11 @@ fn discard(ingest: Ingest) {
     if let Err(err) = ingest.discard() {
         tracing::warn!(error = %chain(&err), "cannot drop an ingest");
     }
+}
+
+/// Whether the file is one that only Docker before 1.10 reads.
+fn is_legacy(name: &str) -> bool {
+    name == "repositories" || name.ends_with("/VERSION") || name.ends_with("/json")
 }
 
 /// A fault of the archive, unless the system says else.

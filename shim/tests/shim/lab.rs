@@ -377,7 +377,7 @@ impl Drop for Lab {
 }
 
 /// Removes the empty cgroups that the runtime made for this lab.
-fn remove_cgroups(name: &str) {
+pub(crate) fn remove_cgroups(name: &str) {
     for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
         let _ = fs::remove_dir(hierarchy.path().join(name));
     }

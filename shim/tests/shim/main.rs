@@ -3,6 +3,7 @@
 
 mod lab;
 
+mod containerd;
 mod outside;
 mod sessions;
 mod tasks;

@@ -147,7 +147,7 @@ mod tests {
             "sha256:",
             "sha256:E3B0",
             &good.as_str().to_uppercase(),
-            &good.hex().to_owned(),
+            good.hex(),
             "sha512:00",
             "sha256:../../../etc",
         ] {

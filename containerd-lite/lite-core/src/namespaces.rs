@@ -26,7 +26,7 @@ pub struct Namespaces {
 const OCCUPANTS: &[(&str, &str)] = &[
     ("images", "images"),
     ("blobs", "blobs"),
-    ("snapshots", "snapshots"),
+    ("snapshots", "snapshots on \"overlayfs\" snapshotter"),
     ("containers", "containers"),
 ];
 

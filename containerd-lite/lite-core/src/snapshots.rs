@@ -194,14 +194,14 @@ impl Snapshots {
     /// How to mount an active snapshot or a view.
     ///
     /// # Errors
-    /// NotFound; InvalidArgument for a committed one.
+    /// NotFound; FailedPrecondition for a committed one.
     pub fn mounts(&self, ns: &Namespace, snapshotter: &str, key: &str) -> Result<Vec<Mount>> {
         check_snapshotter(snapshotter)?;
         self.shared.db.read(|tx| {
             let found = find(tx, ns, snapshotter, key)?;
             if found.info.kind == SnapshotKind::Committed {
-                return Err(Kind::InvalidArgument.error(format!(
-                    "snapshot {key:?} is committed, it has no mounts: invalid argument"
+                return Err(Kind::FailedPrecondition.error(format!(
+                    "requested snapshot {key} not active or view: failed precondition"
                 )));
             }
             self.shared.describe(tx, &found)

@@ -1,6 +1,6 @@
 //! Images: names and what they stand for.
 
-use lite_core::{Image, Images, Kind, blocking};
+use lite_core::{Image, Images, blocking};
 use proto::containerd::services::images::v1 as wire;
 use tonic::{Request, Response, Status};
 
@@ -35,17 +35,29 @@ fn to_wire(image: Image) -> wire::Image {
     }
 }
 
-fn required(image: Option<wire::Image>) -> Result<Image, Status> {
-    let wire =
+fn required(image: Option<wire::Image>) -> Result<wire::Image, Status> {
+    let image =
         image.ok_or_else(|| Status::invalid_argument("image is required: invalid argument"))?;
-    if wire.name.is_empty() {
-        return Err(to_status(
-            Kind::InvalidArgument.error("image.name required: invalid argument"),
+    if image.name.is_empty() {
+        return Err(Status::invalid_argument(
+            "image.name required: invalid argument",
         ));
     }
-    let mut image = Image::new(wire.name, descriptor(wire.target, "image.target")?);
-    image.labels = labels(wire.labels);
     Ok(image)
+}
+
+fn from_wire(image: wire::Image) -> Result<Image, Status> {
+    let mut new = Image::new(image.name, descriptor(image.target, "image.target")?);
+    new.labels = labels(image.labels);
+    Ok(new)
+}
+
+/// Whether an update with these paths reads the target of what it is given.
+fn reads_target(paths: &[String]) -> bool {
+    paths.is_empty()
+        || paths
+            .iter()
+            .any(|path| path.starts_with("target") || path.starts_with("annotations"))
 }
 
 #[tonic::async_trait]
@@ -86,7 +98,7 @@ impl wire::images_server::Images for ImagesApi {
             namespace(&request)?,
             self.store.leased(lease(&request)?.as_deref()),
         );
-        let image = required(request.into_inner().image)?;
+        let image = from_wire(required(request.into_inner().image)?)?;
         let image = blocking(move || store.create(&ns, image))
             .await
             .map_err(to_status)?;
@@ -103,10 +115,18 @@ impl wire::images_server::Images for ImagesApi {
         let wire::UpdateImageRequest {
             image, update_mask, ..
         } = request.into_inner();
-        let (image, paths) = (required(image)?, paths(update_mask));
-        let image = blocking(move || store.update(&ns, &image, &paths))
-            .await
-            .map_err(to_status)?;
+        let (mut image, paths) = (required(image)?, paths(update_mask));
+        let updated = blocking(move || {
+            if !reads_target(&paths) {
+                // A client that changes labels sends no target; the record's own stands in.
+                image.target = Some(to_descriptor(store.get(&ns, &image.name)?.target));
+            }
+            Ok((store, ns, image, paths))
+        });
+        let (store, ns, image, paths) = updated.await.map_err(to_status)?;
+        let image = from_wire(image)?;
+        let updated = blocking(move || store.update(&ns, &image, &paths));
+        let image = updated.await.map_err(to_status)?;
         // What it stood for before may be kept by nothing now.
         self.collector.soon();
         Ok(Response::new(wire::UpdateImageResponse {

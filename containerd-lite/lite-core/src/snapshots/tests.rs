@@ -94,7 +94,7 @@ fn kinds_and_parents_are_checked() {
     snapshots.commit(&ns, OVERLAYFS, "c", "k", &none()).unwrap();
     assert_eq!(
         kind(snapshots.mounts(&ns, OVERLAYFS, "c")),
-        Kind::InvalidArgument
+        Kind::FailedPrecondition
     );
     assert_eq!(kind(snapshots.mounts(&ns, OVERLAYFS, "k")), Kind::NotFound);
     snapshots.view(&ns, OVERLAYFS, "v", "c", &none()).unwrap();

@@ -46,7 +46,7 @@ pub(super) fn expand<R: BufRead>(
 /// all as the archive holds.
 fn check(numbers: &[u64], real_size: u64, stored: u64) -> Result<Vec<Segment>> {
     let fault = || malformed("a sparse file's map is wrong");
-    if numbers.len() % 2 != 0 || numbers.len() > 2 * MAX_SEGMENTS {
+    if !numbers.len().is_multiple_of(2) || numbers.len() > 2 * MAX_SEGMENTS {
         return Err(fault());
     }
     let (mut segments, mut end, mut total) = (Vec::new(), 0_u64, 0_u64);

@@ -1,0 +1,79 @@
+//! The parent's side of the conversation with init, and the words for a step that failed.
+
+use crate::failure::{Context, Failure, Result};
+use crate::phrases;
+use crate::plan::Step;
+use crate::sync::{Channel, FromInit};
+
+/// Follows init through its plan. `hooks` runs when init asks for it.
+pub(crate) fn converse(
+    channel: &Channel,
+    steps: &[Step],
+    hooks: impl Fn() -> Result<()>,
+) -> Result<()> {
+    let starting = || phrases::CANNOT_START.to_owned();
+    loop {
+        match channel.hear().context(starting)? {
+            Some(FromInit::RunHooks) => {
+                hooks().context(starting)?;
+                channel.go_on().context(starting)?;
+            }
+            Some(FromInit::Ready) => return Ok(()),
+            Some(failed @ FromInit::Failed { .. }) => return Err(words(&failed, steps)),
+            Some(FromInit::Pid(_)) => {}
+            None => {
+                return Err(Failure::new(format!(
+                    "{}: init died before it was ready",
+                    phrases::CANNOT_START
+                )));
+            }
+        }
+    }
+}
+
+/// Lets the process start, and returns once exec has succeeded.
+pub(crate) fn start_and_hear(channel: &Channel, steps: &[Step]) -> Result<()> {
+    let starting = || phrases::CANNOT_START.to_owned();
+    channel.go_on().context(starting)?;
+    match channel.hear().context(starting)? {
+        None => Ok(()),
+        Some(message) => Err(words(&message, steps)),
+    }
+}
+
+/// The sentence about a step that failed.
+fn words(message: &FromInit, steps: &[Step]) -> Failure {
+    let FromInit::Failed {
+        step,
+        errno,
+        fault,
+        subject,
+    } = message
+    else {
+        return Failure::new(format!(
+            "{}: unexpected answer {message:?}",
+            phrases::CANNOT_START
+        ));
+    };
+    let start = phrases::CANNOT_START;
+    if let Some(fault) = fault {
+        return Failure::new(format!("{start}: {}", fault.words(subject)));
+    }
+    let step = usize::try_from(*step).ok().and_then(|at| steps.get(at));
+    let mut text = format!("{start}: error during container init");
+    match step {
+        // Hooks and exec have words of their own.
+        Some(Step::CreateContainerHooks { .. } | Step::StartContainerHooks { .. }) => {}
+        Some(Step::Exec) => text.push_str(": exec"),
+        Some(step) => text.push_str(&format!(": {step}")),
+        None => {}
+    }
+    if !subject.is_empty() {
+        text.push_str(&format!(": {subject}"));
+    }
+    if *errno == 0 {
+        Failure::new(text)
+    } else {
+        Failure::because(text, std::io::Error::from_raw_os_error(*errno))
+    }
+}

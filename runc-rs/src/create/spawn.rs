@@ -1,0 +1,253 @@
+//! Clones init into its namespaces and its cgroup, and maps its users.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+
+use cgroup::Cgroup;
+use kernel::clone::{Clone, Forked, clone3, ns};
+use oci_spec::runtime::LinuxIdMapping;
+
+use super::{Spawned, end};
+use crate::failure::{Context, Failure, Result};
+use crate::init::{Init, Starter};
+use crate::phrases;
+use crate::sync::{Channel, FromInit};
+use crate::validate::ValidSpec;
+
+/// Clones init. On return its users are mapped and it applies its plan.
+pub(super) fn spawn(spec: &ValidSpec, cgroup: &Cgroup, init: Init<'_>) -> Result<Spawned> {
+    let starting = || phrases::CANNOT_START.to_owned();
+    let (channel, theirs) = Channel::pair().context(starting)?;
+    let group = cgroup
+        .unified_dir()
+        .map(kernel::path::open_dir)
+        .transpose()
+        .context(|| "open cgroup".to_owned())?;
+    // A cgroup namespace takes its root from where the process is, so init makes it after it has joined.
+    let wanted = Clone {
+        namespaces: spec.namespaces.new & !(ns::CGROUP | ns::TIME),
+        cgroup: group.as_ref().map(AsFd::as_fd),
+        sibling: false,
+    };
+    let users = init.namespaces.iter().any(|(kind, _)| *kind == ns::USER);
+    let own = enter_for_child(spec, &init, users)?;
+    let forked = if users {
+        clone_through(&init, wanted, theirs, &channel)
+    } else {
+        clone_directly(spec, init, wanted, theirs)
+    };
+    for (kind, handle) in &own {
+        kernel::process::setns(handle.as_fd(), *kind)
+            .context(|| "go back to own namespace".to_owned())?;
+    }
+    let (pid, pidfd) = forked?;
+    let process = Spawned {
+        pid,
+        pidfd,
+        channel,
+    };
+    let prepare = || -> Result<()> {
+        if let Some(score) = spec.process.oom_score_adj {
+            let file = format!("/proc/{pid}/oom_score_adj");
+            fs::write(&file, score.to_string()).context(|| format!("write {score} to {file}"))?;
+        }
+        if spec.namespaces.new & ns::USER != 0 {
+            let linux = spec.linux();
+            write_map(
+                pid,
+                "uid_map",
+                linux.and_then(|l| l.uid_mappings().as_deref()),
+            )?;
+            write_map(
+                pid,
+                "gid_map",
+                linux.and_then(|l| l.gid_mappings().as_deref()),
+            )?;
+            process.channel.go_on().context(starting)?;
+        }
+        Ok(())
+    };
+    match prepare() {
+        Ok(()) => Ok(process),
+        Err(failure) => {
+            end(&process);
+            Err(failure)
+        }
+    }
+}
+
+/// Namespaces that take effect for children only: the parent goes in, clones, and comes back by the handles returned.
+fn enter_for_child(spec: &ValidSpec, init: &Init<'_>, users: bool) -> Result<Vec<(u64, OwnedFd)>> {
+    let mut own = Vec::new();
+    let own_handle = |name: &str| {
+        let file = format!("/proc/self/ns/{name}");
+        fs::File::open(&file)
+            .map(OwnedFd::from)
+            .context(|| format!("open {file}"))
+    };
+    if let (Some((_, pids)), false) = (
+        init.namespaces.iter().find(|(kind, _)| *kind == ns::PID),
+        users,
+    ) {
+        own.push((ns::PID, own_handle("pid")?));
+        kernel::process::setns(pids.as_fd(), ns::PID)
+            .context(|| "join pid namespace".to_owned())?;
+    }
+    if spec.namespaces.new & ns::TIME != 0 {
+        own.push((ns::TIME, own_handle("time")?));
+        kernel::process::unshare(ns::TIME).context(|| "make time namespace".to_owned())?;
+        for (clock, offset) in spec
+            .linux()
+            .and_then(|l| l.time_offsets().as_ref())
+            .into_iter()
+            .flatten()
+        {
+            let line = format!(
+                "{clock} {} {}",
+                offset.secs().unwrap_or(0),
+                offset.nanosecs().unwrap_or(0)
+            );
+            fs::write("/proc/self/timens_offsets", &line)
+                .context(|| format!("set time offset {line:?}"))?;
+        }
+    }
+    Ok(own)
+}
+
+fn clone_directly(
+    spec: &ValidSpec,
+    init: Init<'_>,
+    wanted: Clone<'_>,
+    theirs: Channel,
+) -> Result<(i32, OwnedFd)> {
+    let awaits_maps = spec.namespaces.new & ns::USER != 0;
+    match clone3(wanted).context(|| phrases::CANNOT_START.to_owned())? {
+        Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        Forked::Child => {
+            if awaits_maps && theirs.await_go_on().is_err() {
+                kernel::process::exit_now(1);
+            }
+            init.run(theirs)
+        }
+    }
+}
+
+/// With a user namespace to join, the others must be made from inside it: a process in between joins and clones init as its own
+/// sibling, so that init is our child all the same.
+fn clone_through(
+    init: &Init<'_>,
+    wanted: Clone<'_>,
+    theirs: Channel,
+    channel: &Channel,
+) -> Result<(i32, OwnedFd)> {
+    let starting = || phrases::CANNOT_START.to_owned();
+    let between = clone3(Clone::default()).context(starting)?;
+    let Forked::Parent { pid, .. } = between else {
+        let handle = |kind| {
+            init.namespaces
+                .iter()
+                .find(|(k, _)| *k == kind)
+                .map(|(_, handle)| handle.as_fd())
+        };
+        let join = || -> std::io::Result<Forked> {
+            // Joining pids first: they may belong to an outer user namespace.
+            if let Some(pids) = handle(ns::PID) {
+                kernel::process::setns(pids, ns::PID)?;
+            }
+            if let Some(users) = handle(ns::USER) {
+                kernel::process::setns(users, ns::USER)?;
+            }
+            clone3(Clone {
+                sibling: true,
+                ..wanted
+            })
+        };
+        match join() {
+            Ok(Forked::Parent { pid, .. }) => {
+                let told = theirs.tell(&FromInit::Pid(pid));
+                kernel::process::exit_now(i32::from(told.is_err()));
+            }
+            Ok(Forked::Child) => take_over(init, theirs),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                let subject = "join user namespace".to_owned();
+                let _gone = theirs.tell(&FromInit::Failed {
+                    step: 0,
+                    errno,
+                    fault: None,
+                    subject,
+                });
+                kernel::process::exit_now(1)
+            }
+        }
+    };
+    drop(theirs);
+    let _reaped = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+    match channel.hear().context(starting)? {
+        Some(FromInit::Pid(pid)) => {
+            let pidfd = kernel::process::pidfd_open(pid).context(starting)?;
+            Ok((pid, pidfd))
+        }
+        Some(FromInit::Failed { errno, subject, .. }) => Err(Failure::because(
+            subject,
+            std::io::Error::from_raw_os_error(errno),
+        )),
+        other => Err(Failure::new(format!(
+            "{}: unexpected answer {other:?}",
+            phrases::CANNOT_START
+        ))),
+    }
+}
+
+/// Init by reference, on its own copy of the memory: the descriptors are duplicated, the originals close on exec.
+fn take_over(init: &Init<'_>, channel: Channel) -> ! {
+    let copy = || -> std::io::Result<Init<'_>> {
+        let dup = |fd: &OwnedFd| fd.try_clone();
+        let dup_option = |fd: &Option<OwnedFd>| fd.as_ref().map(dup).transpose();
+        Ok(Init {
+            steps: init.steps,
+            args: init.args,
+            env: init.env.clone(),
+            cgroup: init
+                .cgroup
+                .iter()
+                .map(fs::File::try_clone)
+                .collect::<std::io::Result<_>>()?,
+            namespaces: init
+                .namespaces
+                .iter()
+                .map(|(k, fd)| Ok((*k, dup(fd)?)))
+                .collect::<std::io::Result<_>>()?,
+            container: dup_option(&init.container)?,
+            sources: init
+                .sources
+                .iter()
+                .map(dup_option)
+                .collect::<std::io::Result<_>>()?,
+            starter: match &init.starter {
+                Starter::Fifo(fifo) => Starter::Fifo(dup(fifo)?),
+                Starter::Parent => Starter::Parent,
+            },
+            console: dup_option(&init.console)?,
+            proc: dup(&init.proc)?,
+            seccomp: init.seccomp.clone(),
+            first_closed: init.first_closed,
+            state: init.state.clone(),
+            in_user_namespace: init.in_user_namespace,
+        })
+    };
+    match copy() {
+        Ok(init) => init.run(channel),
+        Err(_) => kernel::process::exit_now(1),
+    }
+}
+
+fn write_map(pid: i32, file: &str, maps: Option<&[LinuxIdMapping]>) -> Result<()> {
+    let lines: String = maps
+        .into_iter()
+        .flatten()
+        .map(|m| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size()))
+        .collect();
+    let path = format!("/proc/{pid}/{file}");
+    fs::write(&path, &lines).context(|| format!("write {:?} to {path}", lines.trim_end()))
+}

@@ -156,13 +156,11 @@ pub enum Error {
 impl Error {
     /// Whether the same request may succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. }
-                | Self::Cut { .. }
-                | Self::Stalled { .. }
-                | Self::Unavailable { .. }
-        )
+        match self {
+            Self::Unreachable { source, .. } => !source.is_tls,
+            Self::Cut { .. } | Self::Stalled { .. } | Self::Unavailable { .. } => true,
+            _ => false,
+        }
     }
 
     /// The pause a registry asked for before the next attempt.
@@ -179,6 +177,8 @@ impl Error {
 #[derive(Debug)]
 pub struct TransportError {
     reason: String,
+    /// TLS did not come about, which trying again does not change.
+    is_tls: bool,
 }
 
 impl TransportError {
@@ -188,8 +188,18 @@ impl TransportError {
             .unwrap_or(err);
         Self {
             reason: innermost.to_string(),
+            is_tls: is_tls(innermost),
         }
     }
+}
+
+/// Whether `err` is of TLS; such errors travel inside ones of the system, which
+/// do not name them as their source.
+fn is_tls(err: &(dyn StdError + 'static)) -> bool {
+    let inner = err
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    err.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 impl From<reqwest::Error> for TransportError {
@@ -212,5 +222,23 @@ struct Seconds(Duration);
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} s", self.0.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_bad_certificate_is_not_worth_another_attempt() {
+        let unreachable = |err: io::Error| Error::Unreachable {
+            host: "h".to_owned(),
+            source: TransportError::new(&err),
+        };
+        let bad = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(!unreachable(io::Error::other(bad)).is_transient());
+        assert!(unreachable(io::ErrorKind::ConnectionRefused.into()).is_transient());
     }
 }

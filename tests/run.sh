@@ -97,6 +97,7 @@ run_tests() {
 	passed=$((passed + tests_passed - gated))
 	failed=$((failed + tests_failed))
 	skipped=$((skipped + gated + tests_ignored))
+	sed -nE 's/^test (.*::)?([^:]+) \.\.\. ignored.*$/\2: \1\2/p' "$log" >>"$TESTS_SKIPPED"
 	while read -r line; do failures+=("$line"); done < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
 	# A test program that was killed, or never built, reports no result.
 	local silent=$((started - results))
@@ -132,7 +133,7 @@ echo
 if [ "$skipped" -gt 0 ]; then
 	echo 'Skipped (each is listed with its reason in tests/known-gaps.txt):'
 	sort "$TESTS_SKIPPED" | while IFS=: read -r need what; do
-		printf '  %s:%s\n    %s\n' "$need" "$what" "$(sed -n "s/^$need[[:space:]]*#* *//p" tests/known-gaps.txt)"
+		printf '  %s:%s\n    %s\n' "$need" "$what" "$(sed -n "s/^${need}[[:space:]]*#* *//p" tests/known-gaps.txt)"
 	done
 fi
 if [ ${#failures[@]} -gt 0 ]; then

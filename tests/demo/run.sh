@@ -28,7 +28,7 @@ ours() {
 	local dir pid
 	for dir in /proc/[0-9]*; do
 		pid=${dir#/proc/}
-		[ "$pid" != $$ ] && [ "$pid" != "$BASHPID" ] || continue
+		if [ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ]; then continue; fi
 		if grep -qsF "$name" "$dir/cgroup"; then
 			echo "$pid"
 		elif [[ $(readlink "$dir/exe" 2>/dev/null) == "$bin"/* ]] && grep -qsaF "$name" "$dir/environ" "$dir/cmdline"; then

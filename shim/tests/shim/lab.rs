@@ -34,15 +34,14 @@ pub(crate) struct Lab {
     serial: AtomicU32,
 }
 
-/// Runs `test` in a lab, and fails when it hangs.
+/// Runs `test` in a lab, and fails when it hangs. The runtime is Debian's
+/// runc, or the one that `SHIM_TEST_RUNTIME` names.
 pub(crate) fn in_lab(test: impl AsyncFnOnce(&Lab)) {
-    in_lab_with("/usr/sbin/runc", test);
-}
-
-pub(crate) fn in_lab_with(runtime: &str, test: impl AsyncFnOnce(&Lab)) {
+    let runtime =
+        std::env::var("SHIM_TEST_RUNTIME").unwrap_or_else(|_| "/usr/sbin/runc".to_owned());
     let lab = Lab {
         dir: tempfile::Builder::new().prefix("shim-").tempdir().unwrap(),
-        runtime: runtime.to_owned(),
+        runtime,
         events: Arc::default(),
         clients: RefCell::default(),
         serial: AtomicU32::new(0),

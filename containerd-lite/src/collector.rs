@@ -18,7 +18,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts the background task; it ends when the last clone is dropped or
+    /// Starts the background task with a first collection, of what an earlier
+    /// process left; it ends when the last clone is dropped or
     /// the runtime ends.
     #[must_use]
     pub fn start(core: Core) -> Self {
@@ -49,6 +50,7 @@ impl Collector {
                 }
             }
         });
+        wanted.notify_one();
         Self { core, wanted }
     }
 

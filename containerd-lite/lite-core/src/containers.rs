@@ -329,3 +329,78 @@ fn read(row: &Row<'_>) -> Result<Container> {
         sandbox: row.get("sandbox")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any(value: &str) -> AnyValue {
+        AnyValue {
+            type_url: "t".to_owned(),
+            value: value.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_record_is_kept_whole_and_changes_field_by_field() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::open(&dir.path().join("meta.db")).unwrap();
+        let (store, ns) = (Containers::new(db), Namespace::default());
+        let runtime = Runtime {
+            name: "r".to_owned(),
+            options: Some(any("o")),
+        };
+        let extensions = BTreeMap::from([("a.b".to_owned(), any("1")), ("c".to_owned(), any("2"))]);
+        let labels = Labels::from([("k".to_owned(), "v".to_owned())]);
+        let new = Container {
+            id: "x".to_owned(),
+            runtime,
+            spec: Some(any("s")),
+            extensions,
+            labels,
+            ..Container::default()
+        };
+        let made = store.create(&ns, new.clone()).unwrap();
+        assert_eq!(store.get(&ns, "x").unwrap().extensions, made.extensions);
+        assert_eq!(
+            store.create(&ns, new.clone()).unwrap_err().kind(),
+            Kind::AlreadyExists
+        );
+        let change = Container {
+            extensions: BTreeMap::from([("a.b".to_owned(), any("3"))]),
+            image: "i".to_owned(),
+            ..new
+        };
+        store
+            .update(&ns, &change, &["extensions.a.b", "extensions.none"])
+            .unwrap();
+        let found = store.get(&ns, "x").unwrap();
+        assert_eq!(
+            (
+                found.extensions["a.b"].clone(),
+                found.extensions["c"].clone()
+            ),
+            (any("3"), any("2"))
+        );
+        assert_eq!(
+            (
+                found.image.as_str(),
+                found.labels.len(),
+                found.created_at == made.created_at
+            ),
+            ("", 1, true)
+        );
+        assert_eq!(
+            store.update(&ns, &change, &["runtime"]).unwrap_err().kind(),
+            Kind::InvalidArgument
+        );
+        let filters = Filters::parse(&["labels.k==v,runtime.name==r"]).unwrap();
+        assert_eq!(store.list(&ns, &filters).unwrap().len(), 1);
+        store.delete(&ns, "x").unwrap();
+        assert_eq!(store.delete(&ns, "x").unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(
+            store.update(&ns, &change, &["image"]).unwrap_err().kind(),
+            Kind::NotFound
+        );
+    }
+}

@@ -56,6 +56,8 @@ impl Core {
     pub fn open(config: CoreConfig) -> Result<Self> {
         make_dir(&config.root)?;
         let db = Database::open(&config.root.join("meta.db"))?;
+        // What an unpack that was killed has prepared is of no use to anybody.
+        Leases::new(db.clone()).end_labelled(crate::gc::OF_PROCESS)?;
         Ok(Self {
             namespaces: Namespaces::new(db.clone()),
             content: ContentStore::new(db.clone(), config.root.join("content"))?,

@@ -34,6 +34,10 @@ pub const ROOT: &str = "containerd.io/gc.root";
 /// The label of a lease that holds its resources, but not what they refer to.
 pub const FLAT: &str = "containerd.io/gc.flat";
 
+/// The label of a lease for work that does not outlive this process: such a
+/// lease ends when the stores are opened again.
+pub(crate) const OF_PROCESS: &str = "containerd-lite/of-process";
+
 /// An ingest that nobody writes or leases is given up after this time.
 const INGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 

@@ -57,6 +57,18 @@ impl Leases {
         Self { db }
     }
 
+    /// Ends the leases that have the label `label`, in every tenant.
+    pub(crate) fn end_labelled(&self, label: &str) -> Result<()> {
+        self.db.write(|tx| {
+            let labelled = "SELECT 1 FROM json_each(labels) WHERE json_each.key = ?1";
+            tx.execute(
+                &format!("DELETE FROM leases WHERE EXISTS ({labelled})"),
+                [label],
+            )?;
+            Ok(())
+        })
+    }
+
     /// # Errors
     /// AlreadyExists; InvalidArgument for the id or labels.
     pub fn create(&self, ns: &Namespace, id: &str, labels: &Labels) -> Result<Lease> {

@@ -155,3 +155,36 @@ pub(crate) fn ensure(tx: &Connection, name: &Namespace) -> Result<()> {
         .execute([name.as_str()])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Descriptor, Image, Images};
+
+    #[test]
+    fn a_tenant_goes_only_when_it_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::open(&dir.path().join("meta.db")).unwrap();
+        let (store, images, ns) = (
+            Namespaces::new(db.clone()),
+            Images::new(db),
+            Namespace::default(),
+        );
+        assert_eq!(store.delete(&ns).unwrap_err().kind(), Kind::NotFound);
+        images
+            .create(&ns, Image::new("i", Descriptor::of("m", b"x")))
+            .unwrap();
+        assert_eq!(
+            store.create(&ns, &Labels::new()).unwrap_err().kind(),
+            Kind::AlreadyExists
+        );
+        let err = store.delete(&ns).unwrap_err();
+        assert_eq!(
+            (err.kind(), err.to_string().contains("images")),
+            (Kind::FailedPrecondition, true)
+        );
+        images.delete(&ns, "i").unwrap();
+        store.delete(&ns).unwrap();
+        assert_eq!(store.list().unwrap(), []);
+    }
+}

@@ -10,11 +10,11 @@
 //!
 //! Whoever commits first wins; the loser drops its copy and goes on from the
 //! winner's. A lease keeps collection away until the config's blob refers to
-//! the topmost snapshot.
+//! the topmost snapshot; when the process is killed, it ends at the next start.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::core::Core;
 use crate::digest::{Descriptor, Digest};
@@ -25,7 +25,6 @@ use crate::labels::Labels;
 use crate::layers::{self, Limits, Target};
 use crate::namespace::Namespace;
 use crate::snapshots::{Snapshots, TARGET_LABEL};
-use crate::time::to_rfc3339;
 
 /// A layer's progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +48,6 @@ pub enum UnpackProgress {
     },
 }
 
-/// A lease that nobody deletes (the daemon was killed) ends by itself.
-const LEASE_LIFE: Duration = Duration::from_secs(24 * 3600);
-
 /// Unpacks what is missing of `image` and returns its chainID, the topmost
 /// snapshot's name.
 ///
@@ -71,9 +67,8 @@ pub fn unpack(
         );
     };
     let lease = format!("unpack-{}", unique());
-    let expire = to_rfc3339(SystemTime::now() + LEASE_LIFE);
-    core.leases
-        .create(ns, &lease, &Labels::from([(gc::EXPIRE.to_owned(), expire)]))?;
+    let labels = Labels::from([(gc::OF_PROCESS.to_owned(), "unpack".to_owned())]);
+    core.leases.create(ns, &lease, &labels)?;
     let unpacking = Unpacking {
         core,
         ns,

@@ -153,3 +153,23 @@ fn a_corrupt_layer_is_named_and_leaves_nothing() {
     assert_eq!(err.kind(), Kind::DataLoss);
     assert!(err.to_string().contains(image.layers[0].digest.as_str()));
 }
+
+#[test]
+fn an_unpack_that_was_killed_leaves_nothing_after_the_next_start() {
+    let (_dir, core, ns) = core();
+    let labels = Labels::from([(gc::OF_PROCESS.to_owned(), "unpack".to_owned())]);
+    core.leases.create(&ns, "unpack-killed", &labels).unwrap();
+    core.leases.create(&ns, "clients", &Labels::new()).unwrap();
+    let leased = core.snapshots.leased(Some("unpack-killed"));
+    leased
+        .prepare(&ns, OVERLAYFS, "extract-1 x", "", &Labels::new())
+        .unwrap();
+    gc::collect(&core).unwrap();
+    assert_eq!(names(&core, &ns).len(), 1);
+    let config = core.config.clone();
+    drop((core, leased));
+    let core = Core::open(config).unwrap();
+    gc::collect(&core).unwrap();
+    assert_eq!(names(&core, &ns), Vec::<String>::new());
+    assert_eq!(core.leases.list(&ns, &Filters::default()).unwrap().len(), 1);
+}

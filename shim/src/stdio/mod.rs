@@ -130,22 +130,17 @@ impl ProcessIo {
         }
         .inspect_err(|_| close_session(session.as_ref()))?;
         if !uris.terminal {
-            for (target, output, uri) in [
+            let outputs = [
                 (stdout, Output::Stdout, &uris.stdout),
                 (stderr, Output::Stderr, &uris.stderr),
-            ] {
-                let merged =
-                    matches!(target, Target::Null) && output == Output::Stderr && session.is_some();
-                if matches!(target, Target::Null) && !merged {
-                    continue;
-                }
-                let opened = open_sink(target, output, session.as_ref()).and_then(|sink| {
-                    let (reader, writer) = owned_pipe(owner)?;
-                    Ok((Source::Pipe(Receiver::from_owned_fd(reader)?), sink, writer))
-                });
-                let (source, sink, writer) = opened
+            ];
+            for (target, output, uri) in outputs {
+                let opened = open_output(target, output, session.as_ref(), owner)
                     .map_err(opening(uri))
                     .inspect_err(|_| close_session(session.as_ref()))?;
+                let Some((source, sink, writer)) = opened else {
+                    continue;
+                };
                 sources.push((source, sink));
                 match output {
                     Output::Stdout => child.stdout = writer.into(),
@@ -362,6 +357,23 @@ fn owned_pipe(owner: (u32, u32)) -> io::Result<(OwnedFd, OwnedFd)> {
         }
     }
     Ok((reader, writer))
+}
+
+/// A pipe from the process to `target`; none if that is /dev/null.
+fn open_output(
+    target: Target,
+    output: Output,
+    session: Option<&Rc<Session>>,
+    owner: (u32, u32),
+) -> io::Result<Option<(Source, Sink, OwnedFd)>> {
+    let merged = output == Output::Stderr && session.is_some();
+    if matches!(target, Target::Null) && !merged {
+        return Ok(None);
+    }
+    let sink = open_sink(target, output, session)?;
+    let (reader, writer) = owned_pipe(owner)?;
+    let source = Source::Pipe(Receiver::from_owned_fd(reader)?);
+    Ok(Some((source, sink, writer)))
 }
 
 fn open_sink(target: Target, output: Output, session: Option<&Rc<Session>>) -> io::Result<Sink> {

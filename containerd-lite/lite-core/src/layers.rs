@@ -1,9 +1,9 @@
 //! Layers: tar streams into directories.
 //!
-//! 1. [`stream`] decompresses on its own thread and digests what goes in and
+//! 1. `stream` decompresses on its own thread and digests what goes in and
 //!    what comes out.
-//! 2. [`tar`] reads the archive.
-//! 3. [`untar`] writes its entries below one directory's descriptor, whiteouts
+//! 2. `tar` reads the archive.
+//! 3. `untar` writes its entries below one directory's descriptor, whiteouts
 //!    in overlay's form. Nothing an archive says can reach outside.
 
 mod stream;

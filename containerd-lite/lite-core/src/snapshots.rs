@@ -3,7 +3,7 @@
 //! A snapshot's files are `snapshots/<number>/fs`, with `work` beside it while
 //! it is active; the number is its row's and never used twice. The record is
 //! written first and removed first, so a directory without one is litter of an
-//! unclean end: [`Snapshots::new`] removes it. Nothing is mounted here;
+//! unclean end: `Snapshots::new` removes it. Nothing is mounted here;
 //! callers get mount descriptions.
 
 mod disk;

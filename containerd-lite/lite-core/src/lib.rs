@@ -41,6 +41,7 @@ pub use labels::{LabelUpdate, Labels, check_labels};
 pub use leases::{Lease, Leases, Resource};
 pub use namespace::{Namespace, check_identifier};
 pub use namespaces::{NamespaceRecord, Namespaces};
+pub use registry::Reference;
 pub use snapshots::{OVERLAYFS, SnapshotInfo, SnapshotKind, Snapshots, Usage};
 pub use unpack::{UnpackProgress, unpack};
 pub use values::{AnyValue, Mount, Platform};

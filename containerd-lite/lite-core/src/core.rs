@@ -8,10 +8,13 @@ use crate::containers::Containers;
 use crate::content::ContentStore;
 use crate::db::Database;
 use crate::error::{Because as _, Result};
+use crate::events::Events;
 use crate::images::Images;
 use crate::leases::Leases;
 use crate::namespaces::Namespaces;
 use crate::snapshots::Snapshots;
+use crate::shim::Launcher;
+use crate::tasks::{Tasks, TasksConfig};
 
 /// Where the daemon keeps things.
 #[derive(Debug, Clone)]
@@ -22,6 +25,40 @@ pub struct CoreConfig {
     pub state: PathBuf,
     /// The daemon's gRPC socket.
     pub address: PathBuf,
+    /// Directories to look for shim binaries in, before the daemon's own and PATH.
+    pub shim_dirs: Vec<PathBuf>,
+    /// Whether shims should log their debug lines.
+    pub shim_debug: bool,
+}
+
+impl CoreConfig {
+    /// Shims take the gRPC socket's path with this appended for the socket
+    /// that their events go to.
+    const TTRPC_SUFFIX: &str = ".ttrpc";
+
+    /// Where shims send their events.
+    #[must_use]
+    pub fn ttrpc_address(&self) -> PathBuf {
+        let mut path = self.address.clone().into_os_string();
+        path.push(Self::TTRPC_SUFFIX);
+        PathBuf::from(path)
+    }
+
+    fn tasks(&self) -> Result<TasksConfig> {
+        let publish_binary =
+            std::env::current_exe().op(|| "find the daemon's own binary".to_owned())?;
+        let launcher = Launcher {
+            grpc_address: self.address.clone(),
+            ttrpc_address: self.ttrpc_address(),
+            publish_binary,
+            dirs: self.shim_dirs.clone(),
+            debug: self.shim_debug,
+        };
+        Ok(TasksConfig {
+            state: self.state.clone(),
+            launcher,
+        })
+    }
 }
 
 /// The stores. Clones share them.
@@ -43,6 +80,11 @@ pub struct Core {
     pub containers: Containers,
     /// Leases.
     pub leases: Leases,
+    /// What happens, for whoever wants to know.
+    pub events: Events,
+    /// Running instances of containers. None is known before
+    /// [`Tasks::reconnect`] was called.
+    pub tasks: Tasks,
 }
 
 impl Core {
@@ -58,7 +100,11 @@ impl Core {
         let db = Database::open(&config.root.join("meta.db"))?;
         // What an unpack that was killed has prepared is of no use to anybody.
         Leases::new(db.clone()).end_labelled(crate::gc::OF_PROCESS)?;
+        let events = Events::new();
+        let tasks = Tasks::new(config.tasks()?, events.clone());
         Ok(Self {
+            events,
+            tasks,
             namespaces: Namespaces::new(db.clone()),
             content: ContentStore::new(db.clone(), config.root.join("content"))?,
             snapshots: Snapshots::new(db.clone(), config.root.join("snapshots"))?,

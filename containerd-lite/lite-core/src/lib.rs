@@ -25,6 +25,9 @@ mod namespaces;
 pub mod pull;
 pub mod snapshots;
 mod time;
+pub mod events;
+pub mod shim;
+pub mod tasks;
 mod unpack;
 mod values;
 
@@ -43,5 +46,7 @@ pub use namespace::{Namespace, check_identifier};
 pub use namespaces::{NamespaceRecord, Namespaces};
 pub use registry::Reference;
 pub use snapshots::{OVERLAYFS, SnapshotInfo, SnapshotKind, Snapshots, Usage};
+pub use events::{Envelope, Events, Subscription};
+pub use tasks::{CreateTask, Deleted, Exit, ProcessEntry, ProcessState, Status, TaskIo, Tasks, TasksConfig};
 pub use unpack::{UnpackProgress, unpack};
 pub use values::{AnyValue, Mount, Platform};

@@ -1,17 +1,57 @@
 //! Docker's semantics: names, run, attach, exec, logs.
+//!
+//! Modules stand in the order in which data flows. First what is pure: the
+//! words of users ([`names`], [`signals`], [`argv`], [`environment`],
+//! [`user`]), the [`spec`] made of them, the [`state`]s of a container and its
+//! [`record`]. Then what touches the world: [`files`], [`layers`], the
+//! [`session`] with a shim, the log ([`jsonlog`]). Then the hub
+//! ([`Engine`]), one supervisor per container, and the use cases, one file
+//! each.
 
 pub mod argv;
 pub mod environment;
 pub mod exit;
 pub mod ids;
-pub mod inspect;
-pub mod jsonlog;
 pub mod names;
-pub mod record;
 pub mod rfc3339;
-pub mod seccomp;
 pub mod signals;
-pub mod spec;
-pub mod state;
-pub mod status;
 pub mod user;
+
+pub mod seccomp;
+pub mod state;
+
+pub mod record;
+pub mod spec;
+pub mod status;
+
+pub mod files;
+pub mod jsonlog;
+pub mod layers;
+pub mod session;
+
+mod engine;
+mod launch;
+mod reconcile;
+mod supervisor;
+
+pub mod images;
+pub mod inspect;
+
+pub mod create;
+pub mod kill;
+pub mod list;
+pub mod remove;
+pub mod start;
+pub mod stop;
+pub mod wait;
+
+pub mod logs;
+pub mod streams;
+
+pub mod attach;
+pub mod exec;
+pub mod load;
+pub mod pull;
+
+pub use engine::{Engine, EngineConfig};
+pub use spec::Window;

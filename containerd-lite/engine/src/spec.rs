@@ -128,6 +128,7 @@ fn process(inputs: &Inputs<'_>) -> Value {
         cwd: &config.workdir,
         user: inputs.user,
         tty: config.tty,
+        window: None,
     })
 }
 
@@ -144,6 +145,17 @@ pub struct Process<'a> {
     pub user: &'a User,
     /// With a terminal.
     pub tty: bool,
+    /// The terminal's size, where a client has one.
+    pub window: Option<Window>,
+}
+
+/// A terminal's size in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Width.
+    pub columns: u32,
+    /// Height.
+    pub rows: u32,
 }
 
 /// A runtime-spec process with Docker's capabilities.
@@ -153,7 +165,7 @@ pub fn process_json(process: &Process<'_>) -> Value {
     // Capabilities of a process that is not root must come from its files:
     // it keeps the bounding set, but has none in effect.
     let effective: &[&str] = if user.uid == 0 { &CAPABILITIES } else { &[] };
-    json!({
+    let mut object = json!({
         "terminal": process.tty,
         "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
         "args": process.args,
@@ -165,7 +177,11 @@ pub fn process_json(process: &Process<'_>) -> Value {
             "permitted": effective,
         },
         "oomScoreAdj": 0,
-    })
+    });
+    if let Some(Window { columns, rows }) = process.window.filter(|_| process.tty) {
+        object["consoleSize"] = json!({ "height": rows, "width": columns });
+    }
+    object
 }
 
 fn mounts(inputs: &Inputs<'_>) -> Value {

@@ -6,7 +6,10 @@ pub mod image;
 
 use std::collections::BTreeMap;
 
+use lite_core::Result;
 use serde_json::{Value, json};
+
+use crate::engine::Engine;
 
 /// A list as Docker writes it: null where nothing was given.
 fn list_or_null(list: Option<&Vec<String>>) -> Value {
@@ -23,4 +26,20 @@ fn set_or_null(set: &[String]) -> Value {
             .map(|key| (key.as_str(), json!({})))
             .collect::<BTreeMap<_, _>>()
     )
+}
+
+/// The container as Docker's JSON.
+///
+/// # Errors
+/// NotFound.
+pub fn inspect_container(engine: &Engine, container: &str) -> Result<Value> {
+    let record = engine.find(container)?.record();
+    let dir = engine.dir(&record.id);
+    let around = container::Around {
+        files: dir.path(),
+        log: &dir.log(),
+        cgroup_parent: &engine.config().cgroup_parent,
+        cgroup2: engine.host().cgroup2,
+    };
+    Ok(container::json(&record, &around))
 }

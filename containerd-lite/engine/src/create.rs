@@ -1,0 +1,267 @@
+//! Makes a container, ready to be started.
+//!
+//! 1. The request is checked and the image looked up and unpacked.
+//! 2. The name is reserved; from here a second create with it fails.
+//! 3. The record is stored with the phase `creating`: a daemon that is killed
+//!    from here on removes the container at its next start.
+//! 4. Directory and snapshot are made.
+//! 5. The record becomes `created`, and the container gets its supervisor.
+//!
+//! A failure undoes what was done.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use lite_core::{Because, Container, Kind, Labels, Result, Runtime, chain};
+
+use crate::argv::Argv;
+use crate::engine::{Engine, SNAPSHOTTER, extension_of};
+use crate::environment;
+use crate::ids::Id;
+use crate::images::{self, Found};
+use crate::launch;
+use crate::names::Name;
+use crate::record::{Config, EXTENSION, ImageUse, Manifest, Record, Run, VERSION};
+use crate::signals::Signal;
+use crate::state::Phase;
+
+/// What the user asked for. Empty and `None` mean "not given".
+#[derive(Debug, Clone, Default)]
+pub struct CreateContainer {
+    /// Name; invented where not given.
+    pub name: String,
+    /// Reference, id, or the beginning of an id.
+    pub image: String,
+    /// Replaces the image's command.
+    pub command: Vec<String>,
+    /// Replaces the image's entrypoint and drops its command.
+    pub entrypoint: Vec<String>,
+    /// `KEY=VALUE`.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub workdir: String,
+    /// `user[:group]`.
+    pub user: String,
+    /// Host name; the beginning of the id where not given.
+    pub hostname: String,
+    /// With a terminal.
+    pub tty: bool,
+    /// Keep standard input open.
+    pub stdin: bool,
+    /// Close it when the first client leaves.
+    pub stdin_once: bool,
+    /// Remove it when it has exited.
+    pub auto_remove: bool,
+    /// The user's labels.
+    pub labels: BTreeMap<String, String>,
+    /// containerd runtime name.
+    pub runtime: String,
+    /// Name or number.
+    pub stop_signal: String,
+    /// Seconds; negative means for ever.
+    pub stop_timeout_s: Option<i32>,
+}
+
+/// A container that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its id.
+    pub id: String,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Makes a container. Goes on to its end when the caller stops waiting.
+///
+/// # Errors
+/// NotFound for the image; AlreadyExists for the name; InvalidArgument for
+/// what can never run; else what storage says.
+pub async fn create(engine: &Engine, request: CreateContainer) -> Result<Created> {
+    let engine = engine.clone();
+    let work = tokio::spawn(async move { make(&engine, request).await });
+    work.await
+        .map_err(|join| Kind::Internal.error("create container").because(join))?
+}
+
+async fn make(engine: &Engine, request: CreateContainer) -> Result<Created> {
+    let name = match request.name.as_str() {
+        "" => None,
+        typed => {
+            Some(Name::parse(typed).map_err(|err| Kind::InvalidArgument.error(err.to_string()))?)
+        }
+    };
+    check(&request)?;
+    let found = {
+        let (engine, typed) = (engine.clone(), request.image.clone());
+        lite_core::blocking(move || {
+            let found = images::find(&engine, &typed)?;
+            images::unpack(&engine, &found.resolved)?;
+            Ok(found)
+        })
+        .await?
+    };
+    let id = Id::generate().op(|| "make an id".to_owned())?;
+    let config = config(&request, &found, &id, &engine.config().default_runtime)?;
+    let reservation = engine.reserve(name, &id)?;
+    let mut record = Record {
+        version: VERSION,
+        id: id.as_str().to_owned(),
+        name: reservation.name.as_str().to_owned(),
+        created_at: Some(SystemTime::now()),
+        phase: Phase::Creating,
+        image: image_use(&request.image, &found),
+        config,
+        run: Run::default(),
+    };
+    let made = {
+        let (engine, record) = (engine.clone(), record.clone());
+        let parent = found
+            .resolved
+            .chain_id
+            .map(|chain| chain.as_str().to_owned())
+            .unwrap_or_default();
+        lite_core::blocking(move || store_and_fill(&engine, record, &parent)).await
+    };
+    if let Err(err) = made {
+        if let Err(undo) = launch::remove_all(engine, id.as_str()).await {
+            tracing::warn!(container_id = %id, error = %chain(&undo), "undo create");
+        }
+        return Err(err);
+    }
+    record.phase = Phase::Created;
+    engine.enter_new(reservation, record);
+    Ok(Created {
+        id: id.as_str().to_owned(),
+        warnings: Vec::new(),
+    })
+}
+
+fn check(request: &CreateContainer) -> Result<()> {
+    let invalid = |text: String| Err(Kind::InvalidArgument.error(text));
+    if let Some(bad) = request
+        .env
+        .iter()
+        .find(|entry| entry.is_empty() || entry.starts_with('='))
+    {
+        return invalid(format!("invalid environment variable: {bad}"));
+    }
+    if !request.workdir.is_empty() && !request.workdir.starts_with('/') {
+        return invalid(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            request.workdir
+        ));
+    }
+    if !request.stop_signal.is_empty() {
+        Signal::parse(&request.stop_signal)
+            .map_err(|err| Kind::InvalidArgument.error(err.to_string()))?;
+    }
+    // What the kernel takes: sethostname(2).
+    if request.hostname.len() > 64 {
+        return invalid(format!(
+            "invalid hostname {:?}: longer than 64 bytes",
+            request.hostname
+        ));
+    }
+    Ok(())
+}
+
+/// The configuration that holds: the user's over the image's.
+fn config(
+    request: &CreateContainer,
+    found: &Found,
+    id: &Id,
+    default_runtime: &str,
+) -> Result<Config> {
+    let image = found
+        .resolved
+        .image_config
+        .config()
+        .clone()
+        .unwrap_or_default();
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let or = |own: &str, other: &Option<String>| {
+        given(own).or_else(|| other.clone()).unwrap_or_default()
+    };
+    let argv = Argv::merge(
+        &Argv {
+            entrypoint: Some(request.entrypoint.clone()),
+            command: Some(request.command.clone()),
+        },
+        &Argv {
+            entrypoint: image.entrypoint().clone(),
+            command: image.cmd().clone(),
+        },
+    );
+    if argv.line().is_empty() {
+        return Err(Kind::InvalidArgument.error("no command specified"));
+    }
+    let mut labels: BTreeMap<_, _> = image
+        .labels()
+        .clone()
+        .unwrap_or_default()
+        .into_iter()
+        .collect();
+    labels.extend(request.labels.clone());
+    Ok(Config {
+        hostname: given(&request.hostname).unwrap_or_else(|| id.short().to_owned()),
+        user: or(&request.user, image.user()),
+        tty: request.tty,
+        open_stdin: request.stdin,
+        stdin_once: request.stdin_once,
+        env: environment::merge(&request.env, image.env().as_deref().unwrap_or_default()),
+        cmd: argv.command,
+        entrypoint: argv.entrypoint,
+        workdir: or(&request.workdir, image.working_dir()),
+        labels,
+        volumes: image.volumes().clone().unwrap_or_default(),
+        exposed_ports: image.exposed_ports().clone().unwrap_or_default(),
+        stop_signal: given(&request.stop_signal).or_else(|| image.stop_signal().clone()),
+        stop_timeout_s: request.stop_timeout_s,
+        auto_remove: request.auto_remove,
+        runtime: given(&request.runtime).unwrap_or_else(|| default_runtime.to_owned()),
+    })
+}
+
+fn image_use(typed: &str, found: &Found) -> ImageUse {
+    let manifest = &found.resolved.manifest;
+    ImageUse {
+        typed: typed.to_owned(),
+        reference: found.image.name.clone(),
+        id: found.resolved.config.digest.as_str().to_owned(),
+        platform_os: found.resolved.image_config.os().to_string(),
+        manifest: Some(Manifest {
+            media_type: manifest.media_type.clone(),
+            digest: manifest.digest.as_str().to_owned(),
+            size: manifest.size,
+        }),
+    }
+}
+
+/// Stores the intent, makes what the container consists of, and stores that
+/// it is complete.
+fn store_and_fill(engine: &Engine, mut record: Record, parent: &str) -> Result<()> {
+    let (core, ns, id) = (engine.core(), engine.ns(), record.id.clone());
+    let name_label = ("engine.v1/name".to_owned(), record.name.clone());
+    let container = Container {
+        id: id.clone(),
+        labels: [name_label].into(),
+        image: record.image.reference.clone(),
+        runtime: Runtime {
+            name: record.config.runtime.clone(),
+            options: None,
+        },
+        snapshotter: SNAPSHOTTER.to_owned(),
+        snapshot_key: id.clone(),
+        extensions: [(EXTENSION.to_owned(), extension_of(&record)?)].into(),
+        ..Container::default()
+    };
+    core.containers.create(ns, container)?;
+    engine
+        .dir(&id)
+        .create()
+        .op(|| format!("create directory of container {id}"))?;
+    core.snapshots
+        .prepare(ns, SNAPSHOTTER, &id, parent, &Labels::new())?;
+    record.phase = Phase::Created;
+    engine.store(&record, None)
+}

@@ -1,0 +1,161 @@
+//! Images as Docker sees them: looked up by reference, by id (the digest of
+//! the configuration) or by the beginning of an id.
+
+mod inspect;
+mod list;
+mod remove;
+
+pub use inspect::inspect_image;
+pub use list::{ImageRow, list_images};
+pub use remove::{Removed, remove_image};
+
+use lite_core::image::{self, ResolvedImage};
+use lite_core::{Error, Image, Kind, Platform, Reference, Result, chain};
+
+use crate::engine::{Engine, SNAPSHOTTER};
+
+/// A stored image with what it resolves to on this platform.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// Name and target.
+    pub(crate) image: Image,
+    /// Manifest, configuration and layers.
+    pub(crate) resolved: ResolvedImage,
+}
+
+impl Found {
+    /// Digest of the configuration.
+    pub(crate) fn id(&self) -> &str {
+        self.resolved.config.digest.as_str()
+    }
+
+    /// The name's parts, where it is a reference.
+    pub(crate) fn reference(&self) -> Option<Reference> {
+        Reference::parse(&self.image.name).ok()
+    }
+}
+
+/// Looks an image up.
+///
+/// # Errors
+/// NotFound; those of storage.
+pub(crate) fn find(engine: &Engine, typed: &str) -> Result<Found> {
+    if let Some(image) = by_reference(engine, typed)? {
+        let resolved = resolve(engine, &image)?;
+        return Ok(Found { image, resolved });
+    }
+    by_id(engine, typed)?
+        .into_iter()
+        .next()
+        .ok_or_else(|| no_such_image(typed))
+}
+
+/// The image stored under the reference `typed`, completed by Docker's rules.
+pub(crate) fn by_reference(engine: &Engine, typed: &str) -> Result<Option<Image>> {
+    let Ok(reference) = Reference::parse(typed) else {
+        return Ok(None);
+    };
+    match engine
+        .core()
+        .images
+        .get(engine.ns(), &reference.to_string())
+    {
+        Ok(image) => Ok(Some(image)),
+        Err(err) if err.kind() == Kind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+/// Every name of the one image whose id is `typed` or begins with it; empty
+/// when there is none.
+///
+/// # Errors
+/// InvalidArgument when several images begin so.
+pub(crate) fn by_id(engine: &Engine, typed: &str) -> Result<Vec<Found>> {
+    let digits = typed.strip_prefix("sha256:").unwrap_or(typed);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(Vec::new());
+    }
+    let mut found = catalog(engine)?;
+    found.retain(|found| found.resolved.config.digest.hex().starts_with(digits));
+    if found.iter().any(|other| other.id() != found[0].id()) {
+        return Err(Kind::InvalidArgument
+            .error(format!("multiple IDs found with provided prefix: {typed}")));
+    }
+    Ok(found)
+}
+
+/// Every image that has something for this platform, by name.
+pub(crate) fn catalog(engine: &Engine) -> Result<Vec<Found>> {
+    let images = engine
+        .core()
+        .images
+        .list(engine.ns(), &lite_core::Filters::default())?;
+    let found = images.into_iter().filter_map(|image| match resolve(engine, &image) {
+        Ok(resolved) => Some(Found { image, resolved }),
+        Err(err) => {
+            tracing::debug!(image = image.name, error = %chain(&err), "image without content for this platform");
+            None
+        }
+    });
+    Ok(found.collect())
+}
+
+fn resolve(engine: &Engine, image: &Image) -> Result<ResolvedImage> {
+    image::resolve(engine.core(), engine.ns(), &image.target, &Platform::host())
+}
+
+/// Makes sure that the image's layers are there as snapshots. When they are,
+/// that costs one look and writes nothing: it is on the way of every create.
+///
+/// # Errors
+/// DataLoss or FailedPrecondition naming the digest of a corrupt layer.
+pub(crate) fn unpack(engine: &Engine, resolved: &ResolvedImage) -> Result<()> {
+    let Some(top) = &resolved.chain_id else {
+        return Ok(());
+    };
+    match engine
+        .core()
+        .snapshots
+        .stat(engine.ns(), SNAPSHOTTER, top.as_str())
+    {
+        Ok(_) => Ok(()),
+        Err(err) if err.kind() == Kind::NotFound => lite_core::unpack(
+            engine.core(),
+            engine.ns(),
+            SNAPSHOTTER,
+            resolved,
+            &mut |_| {},
+        )
+        .map(drop),
+        Err(err) => Err(err),
+    }
+}
+
+/// Bytes of all unpacked layers; those that are not unpacked do not count.
+pub(crate) fn size(engine: &Engine, resolved: &ResolvedImage) -> u64 {
+    let usage = |name: &str| {
+        engine
+            .core()
+            .snapshots
+            .usage(engine.ns(), SNAPSHOTTER, name)
+            .map_or(0, |usage| usage.size)
+    };
+    image::chain_ids(&resolved.diff_ids)
+        .iter()
+        .map(|chain| usage(chain.as_str()))
+        .sum()
+}
+
+/// Docker's words, with the reference in full familiar form.
+pub(crate) fn no_such_image(typed: &str) -> Error {
+    let name =
+        Reference::parse(typed).map_or_else(|_| typed.to_owned(), |reference| reference.familiar());
+    Kind::NotFound.error(format!("No such image: {name}"))
+}
+
+/// The first twelve digits of an id.
+pub(crate) fn short(id: &str) -> &str {
+    let digits = id.strip_prefix("sha256:").unwrap_or(id);
+    digits.get(..crate::ids::SHORT_DIGITS).unwrap_or(digits)
+}

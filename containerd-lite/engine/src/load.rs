@@ -1,0 +1,29 @@
+//! Loads images from an archive: a docker-archive or an OCI layout, as `docker
+//! save` and `skopeo` write them.
+
+use lite_core::{Platform, Result, image, import};
+use tokio::io::AsyncRead;
+
+use crate::engine::Engine;
+use crate::images;
+
+/// Loads and unpacks every image in `archive`, and returns their references.
+///
+/// # Errors
+/// InvalidArgument for what is no such archive; DataLoss and
+/// FailedPrecondition naming the digest of what is corrupt.
+pub async fn load(engine: &Engine, archive: impl AsyncRead + Send + Unpin) -> Result<Vec<String>> {
+    let images = import::import(engine.core(), engine.ns(), archive).await?;
+    let engine = engine.clone();
+    lite_core::blocking(move || {
+        let (core, ns) = (engine.core(), engine.ns());
+        let mut loaded = Vec::with_capacity(images.len());
+        for image in images {
+            let resolved = image::resolve(core, ns, &image.target, &Platform::host())?;
+            images::unpack(&engine, &resolved)?;
+            loaded.push(image.name);
+        }
+        Ok(loaded)
+    })
+    .await
+}

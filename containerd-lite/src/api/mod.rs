@@ -7,6 +7,7 @@ pub(crate) mod wire;
 pub mod containers;
 pub mod content;
 pub mod diff;
+pub mod engine;
 pub mod images;
 pub mod leases;
 pub mod namespaces;

@@ -1,0 +1,161 @@
+//! `engine.v1`: Docker's semantics for ctl and other clients. A file per group
+//! of calls; this one only says which call goes where.
+
+mod containers;
+mod images;
+mod sessions;
+mod version;
+
+use std::pin::Pin;
+
+use engine::Engine;
+use futures_util::Stream;
+use proto::engine::v1 as wire;
+use proto::engine::v1::engine_server::EngineServer;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::api::status::to_status;
+
+/// The service over `engine`.
+#[must_use]
+pub fn service(engine: Engine) -> EngineServer<EngineApi> {
+    EngineServer::new(EngineApi(engine))
+}
+
+/// The adapter.
+pub struct EngineApi(Engine);
+
+type Answer<T> = Result<Response<T>, Status>;
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn answer<T>(outcome: lite_core::Result<T>) -> Answer<T> {
+    outcome.map(Response::new).map_err(to_status)
+}
+
+#[tonic::async_trait]
+impl wire::engine_server::Engine for EngineApi {
+    async fn version(&self, _: Request<()>) -> Answer<wire::VersionResponse> {
+        Ok(Response::new(version::version()))
+    }
+
+    type PullImageStream = Messages<wire::PullImageResponse>;
+    async fn pull_image(
+        &self,
+        request: Request<wire::PullImageRequest>,
+    ) -> Answer<Self::PullImageStream> {
+        answer(images::pull(&self.0, request.into_inner()).await)
+    }
+
+    async fn load_images(
+        &self,
+        request: Request<Streaming<wire::LoadImagesRequest>>,
+    ) -> Answer<wire::LoadImagesResponse> {
+        answer(images::load(&self.0, request.into_inner()).await)
+    }
+
+    async fn list_images(
+        &self,
+        request: Request<wire::ListImagesRequest>,
+    ) -> Answer<wire::ListImagesResponse> {
+        answer(images::list(&self.0, request.into_inner()).await)
+    }
+
+    async fn remove_image(
+        &self,
+        request: Request<wire::RemoveImageRequest>,
+    ) -> Answer<wire::RemoveImageResponse> {
+        answer(images::remove(&self.0, request.into_inner()).await)
+    }
+
+    async fn inspect_image(
+        &self,
+        request: Request<wire::InspectImageRequest>,
+    ) -> Answer<wire::InspectResponse> {
+        answer(images::inspect(&self.0, request.into_inner()).await)
+    }
+
+    async fn create_container(
+        &self,
+        request: Request<wire::CreateContainerRequest>,
+    ) -> Answer<wire::CreateContainerResponse> {
+        answer(containers::create(&self.0, request.into_inner()).await)
+    }
+
+    async fn start_container(&self, request: Request<wire::StartContainerRequest>) -> Answer<()> {
+        answer(engine::start::start(&self.0, &request.into_inner().container).await)
+    }
+
+    async fn stop_container(&self, request: Request<wire::StopContainerRequest>) -> Answer<()> {
+        let wire::StopContainerRequest {
+            container,
+            timeout_s,
+            signal,
+        } = request.into_inner();
+        answer(engine::stop::stop(&self.0, &container, timeout_s, &signal).await)
+    }
+
+    async fn kill_container(&self, request: Request<wire::KillContainerRequest>) -> Answer<()> {
+        let wire::KillContainerRequest { container, signal } = request.into_inner();
+        answer(engine::kill::kill(&self.0, &container, &signal).await)
+    }
+
+    async fn remove_container(&self, request: Request<wire::RemoveContainerRequest>) -> Answer<()> {
+        let wire::RemoveContainerRequest {
+            container,
+            force,
+            volumes: _,
+        } = request.into_inner();
+        answer(engine::remove::remove(&self.0, &container, force).await)
+    }
+
+    async fn list_containers(
+        &self,
+        request: Request<wire::ListContainersRequest>,
+    ) -> Answer<wire::ListContainersResponse> {
+        Ok(Response::new(containers::list(
+            &self.0,
+            request.into_inner(),
+        )))
+    }
+
+    async fn inspect_container(
+        &self,
+        request: Request<wire::InspectContainerRequest>,
+    ) -> Answer<wire::InspectResponse> {
+        answer(containers::inspect(
+            &self.0,
+            &request.into_inner().container,
+        ))
+    }
+
+    async fn wait_container(
+        &self,
+        request: Request<wire::WaitContainerRequest>,
+    ) -> Answer<wire::WaitContainerResponse> {
+        answer(containers::wait(&self.0, &request.into_inner().container).await)
+    }
+
+    type ReadLogsStream = Messages<wire::LogEntry>;
+    async fn read_logs(
+        &self,
+        request: Request<wire::ReadLogsRequest>,
+    ) -> Answer<Self::ReadLogsStream> {
+        answer(containers::logs(&self.0, request.into_inner()).await)
+    }
+
+    type AttachStream = Messages<wire::SessionOutput>;
+    async fn attach(
+        &self,
+        request: Request<Streaming<wire::SessionInput>>,
+    ) -> Answer<Self::AttachStream> {
+        answer(sessions::attach(&self.0, request.into_inner()).await)
+    }
+
+    type ExecStream = Messages<wire::SessionOutput>;
+    async fn exec(
+        &self,
+        request: Request<Streaming<wire::SessionInput>>,
+    ) -> Answer<Self::ExecStream> {
+        answer(sessions::exec(&self.0, request.into_inner()).await)
+    }
+}

@@ -16,6 +16,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
+use engine::{Engine, EngineConfig};
+use lite_core::tasks::DEFAULT_RUNTIME;
 use lite_core::{Core, CoreConfig};
 use proto::containerd::services::containers::v1::containers_server::ContainersServer;
 use proto::containerd::services::content::v1::content_server::ContentServer;
@@ -38,6 +40,7 @@ use crate::api::images::ImagesApi;
 use crate::api::leases::LeasesApi;
 use crate::api::namespaces::NamespacesApi;
 use crate::api::snapshots::SnapshotsApi;
+use crate::api::ttrpc_events;
 use crate::api::version::VersionApi;
 use crate::collector::Collector;
 use crate::config::Config;
@@ -60,9 +63,13 @@ pub async fn run(config: &Config) -> Result<(), StartError> {
     let listener = listen(&socket, 0o660)?;
     let core = open_core(config).await?;
 
+    let shims = listen(&core.config.ttrpc_address(), 0o600)?;
+    tokio::spawn(ttrpc_events::serve(shims, core.tasks.clone()));
+    let engine = open_engine(config, &core).await?;
+
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let server = Server::builder()
-        .add_routes(services(&core).await)
+        .add_routes(services(&core, engine).await)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
             // A closed channel means the same as a message: stop.
             let _ = stopped.await;
@@ -88,20 +95,38 @@ async fn open_core(config: &Config) -> Result<Core, StartError> {
         root: config.root.clone(),
         state: config.state.clone(),
         address: config.grpc_socket(),
+        shim_dirs: config.runtime_path.clone(),
+        shim_debug: false,
     };
     let root = config.root.display().to_string();
     let opened = lite_core::blocking(move || Core::open(core)).await;
     opened.map_err(|err| StartError::new(format!("open the stores in {root}"), err))
 }
 
+/// Finds the tasks that run, and brings the engine's containers in line.
+async fn open_engine(config: &Config, core: &Core) -> Result<Engine, StartError> {
+    let found = core.tasks.reconnect().await;
+    let found = found.map_err(|err| StartError::new("find the running tasks", err))?;
+    tracing::info!(tasks = found.tasks, repairs = ?found.repairs, "reconnected");
+    let settings = EngineConfig {
+        root: config.root.clone(),
+        state: config.state.clone(),
+        cgroup_parent: config.cgroup_parent.clone(),
+        default_runtime: DEFAULT_RUNTIME.to_owned(),
+    };
+    let opened = Engine::open(core.clone(), settings).await;
+    opened.map_err(|err| StartError::new("bring the containers in line", err))
+}
+
 /// Every service on the gRPC socket.
-async fn services(core: &Core) -> Routes {
+async fn services(core: &Core, engine: Engine) -> Routes {
     let (health_reporter, health) = tonic_health::server::health_reporter();
     health_reporter
         .set_service_status("", tonic_health::ServingStatus::Serving)
         .await;
     let mut routes = RoutesBuilder::default();
     routes.add_service(health);
+    routes.add_service(crate::api::engine::service(engine));
     let collector = Collector::start(core.clone());
     routes.add_service(VersionServer::new(VersionApi));
     routes.add_service(NamespacesServer::new(NamespacesApi::new(

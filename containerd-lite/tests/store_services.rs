@@ -38,6 +38,8 @@ impl Daemon {
             root: dir.path().join("root"),
             state: dir.path().join("state"),
             address: address.clone(),
+            shim_dirs: Vec::new(),
+            shim_debug: false,
         };
         let core = lite_core::blocking(move || Core::open(config))
             .await

@@ -12,4 +12,5 @@ pub mod images;
 pub mod leases;
 pub mod namespaces;
 pub mod snapshots;
+pub mod ttrpc_events;
 pub mod version;

@@ -9,7 +9,7 @@
 //! On failure the steps done so far are undone in reverse, and the first error
 //! is the one reported.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;

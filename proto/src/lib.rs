@@ -26,12 +26,18 @@ pub mod containerd {
     pub mod services {
         pub mod containers {
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/containerd.services.containers.v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.containers.v1.rs"
+                ));
             }
         }
         pub mod content {
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/containerd.services.content.v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.content.v1.rs"
+                ));
             }
         }
         pub mod diff {
@@ -42,36 +48,57 @@ pub mod containerd {
         pub mod events {
             pub mod ttrpc {
                 pub mod v1 {
-                    include!(concat!(env!("OUT_DIR"), "/containerd.services.events.ttrpc.v1.rs"));
+                    include!(concat!(
+                        env!("OUT_DIR"),
+                        "/containerd.services.events.ttrpc.v1.rs"
+                    ));
                 }
             }
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/containerd.services.events.v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.events.v1.rs"
+                ));
             }
         }
         pub mod images {
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/containerd.services.images.v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.images.v1.rs"
+                ));
             }
         }
         pub mod introspection {
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/containerd.services.introspection.v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.introspection.v1.rs"
+                ));
             }
         }
         pub mod leases {
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/containerd.services.leases.v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.leases.v1.rs"
+                ));
             }
         }
         pub mod namespaces {
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/containerd.services.namespaces.v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.namespaces.v1.rs"
+                ));
             }
         }
         pub mod snapshots {
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/containerd.services.snapshots.v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.snapshots.v1.rs"
+                ));
             }
         }
         pub mod tasks {
@@ -81,7 +108,10 @@ pub mod containerd {
         }
         pub mod version {
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/containerd.services.version.v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.version.v1.rs"
+                ));
             }
         }
     }

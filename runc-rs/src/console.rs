@@ -132,6 +132,8 @@ struct Terminal {
 impl Terminal {
     fn new(master: OwnedFd) -> Result<Self> {
         let raw = kernel::pty::Raw::enter(std::io::stdin().as_fd()).ok();
+        // A terminal of ours translates newlines itself, and a file wants none.
+        kernel::pty::keep_newlines(master.as_fd()).context(|| "set up the console".to_owned())?;
         let terminal = Self {
             master: master.into(),
             _raw: raw,

@@ -12,8 +12,8 @@ use crate::events::Events;
 use crate::images::Images;
 use crate::leases::Leases;
 use crate::namespaces::Namespaces;
-use crate::snapshots::Snapshots;
 use crate::shim::Launcher;
+use crate::snapshots::Snapshots;
 use crate::tasks::{Tasks, TasksConfig};
 
 /// Where the daemon keeps things.

@@ -54,10 +54,19 @@ fn slave_of(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         master,
         OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
     )?;
-    let mut modes = termios::tcgetattr(&slave)?;
-    modes.output_modes.remove(OutputModes::ONLCR);
-    termios::tcsetattr(&slave, OptionalActions::Now, &modes)?;
     Ok(slave)
+}
+
+/// Stops the terminal behind `terminal` (either end) from turning a newline
+/// into carriage return and newline on output: whoever copies to a terminal of
+/// their own has it done there.
+///
+/// # Errors
+/// `ENOTTY` if it is no terminal.
+pub fn keep_newlines(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    let mut modes = termios::tcgetattr(terminal)?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    Ok(termios::tcsetattr(terminal, OptionalActions::Now, &modes)?)
 }
 
 /// Sets the size of the terminal's window.
@@ -112,6 +121,8 @@ impl Raw {
         let before = termios::tcgetattr(&terminal)?;
         let mut raw = before.clone();
         raw.make_raw();
+        // Output still goes through: what is copied has bare newlines.
+        raw.output_modes.insert(OutputModes::OPOST);
         termios::tcsetattr(&terminal, OptionalActions::Now, &raw)?;
         Ok(Self { terminal, before })
     }
@@ -129,9 +140,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pty_of_the_host_does_not_translate_newlines() {
+    fn a_pty_translates_newlines_until_told_not_to() {
         let root = path::open_dir(Path::new("/")).unwrap();
         let pty = open_in(root.as_fd()).unwrap();
+        rustix::io::write(&pty.slave, b"a\n").unwrap();
+        let mut buffer = [0; 8];
+        let len = rustix::io::read(&pty.master, &mut buffer).unwrap();
+        assert_eq!(&buffer[..len], b"a\r\n");
+        keep_newlines(pty.master.as_fd()).unwrap();
         set_size(pty.master.as_fd(), 25, 81).unwrap();
         assert_eq!(size(pty.slave.as_fd()).unwrap(), (25, 81));
         rustix::io::write(&pty.slave, b"a\n").unwrap();

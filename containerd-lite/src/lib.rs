@@ -15,3 +15,4 @@ pub mod collector;
 pub mod api;
 pub mod publish;
 pub mod serve;
+mod services;

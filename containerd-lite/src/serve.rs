@@ -2,8 +2,7 @@
 //!
 //! 1. [`claim`] takes the directories against a second daemon.
 //! 2. The sockets are made; nobody is answered yet.
-//! 3. [`services`] lists every service that the gRPC socket offers, one line
-//!    each: this is the place to plug in an adapter.
+//! 3. [`services::routes`] lists every service that the gRPC socket offers.
 //! 4. The server runs until SIGTERM or SIGINT. Containers are not touched by
 //!    that: their shims live on, and the next daemon finds them.
 
@@ -19,31 +18,15 @@ use std::time::Duration;
 use engine::{Engine, EngineConfig};
 use lite_core::tasks::DEFAULT_RUNTIME;
 use lite_core::{Core, CoreConfig};
-use proto::containerd::services::containers::v1::containers_server::ContainersServer;
-use proto::containerd::services::content::v1::content_server::ContentServer;
-use proto::containerd::services::diff::v1::diff_server::DiffServer;
-use proto::containerd::services::images::v1::images_server::ImagesServer;
-use proto::containerd::services::leases::v1::leases_server::LeasesServer;
-use proto::containerd::services::namespaces::v1::namespaces_server::NamespacesServer;
-use proto::containerd::services::snapshots::v1::snapshots_server::SnapshotsServer;
-use proto::containerd::services::version::v1::version_server::VersionServer;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::Server;
 
-use crate::api::containers::ContainersApi;
-use crate::api::content::ContentApi;
-use crate::api::diff::DiffApi;
-use crate::api::images::ImagesApi;
-use crate::api::leases::LeasesApi;
-use crate::api::namespaces::NamespacesApi;
-use crate::api::snapshots::SnapshotsApi;
+use crate::api::introspection::IntrospectionApi;
 use crate::api::ttrpc_events;
-use crate::api::version::VersionApi;
-use crate::collector::Collector;
-use crate::config::Config;
+use crate::config::{Config, LogLevel};
+use crate::services;
 use crate::sockets::{self, DirLock};
 
 /// How long calls that are under way may go on after the signal. Streams and
@@ -66,10 +49,13 @@ pub async fn run(config: &Config) -> Result<(), StartError> {
     let shims = listen(&core.config.ttrpc_address(), 0o600)?;
     tokio::spawn(ttrpc_events::serve(shims, core.tasks.clone()));
     let engine = open_engine(config, &core).await?;
+    let introspection = IntrospectionApi::open(&config.root)
+        .await
+        .map_err(|err| StartError::new("know this installation", err))?;
 
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let server = Server::builder()
-        .add_routes(services(&core, engine).await)
+        .add_routes(services::routes(&core, engine, introspection).await)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
             // A closed channel means the same as a message: stop.
             let _ = stopped.await;
@@ -96,7 +82,7 @@ async fn open_core(config: &Config) -> Result<Core, StartError> {
         state: config.state.clone(),
         address: config.grpc_socket(),
         shim_dirs: config.runtime_path.clone(),
-        shim_debug: false,
+        shim_debug: matches!(config.log_level, LogLevel::Trace | LogLevel::Debug),
     };
     let root = config.root.display().to_string();
     let opened = lite_core::blocking(move || Core::open(core)).await;
@@ -116,43 +102,6 @@ async fn open_engine(config: &Config, core: &Core) -> Result<Engine, StartError>
     };
     let opened = Engine::open(core.clone(), settings).await;
     opened.map_err(|err| StartError::new("bring the containers in line", err))
-}
-
-/// Every service on the gRPC socket.
-async fn services(core: &Core, engine: Engine) -> Routes {
-    let (health_reporter, health) = tonic_health::server::health_reporter();
-    health_reporter
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
-    let mut routes = RoutesBuilder::default();
-    routes.add_service(health);
-    routes.add_service(crate::api::engine::service(engine));
-    let collector = Collector::start(core.clone());
-    routes.add_service(VersionServer::new(VersionApi));
-    routes.add_service(NamespacesServer::new(NamespacesApi::new(
-        core.namespaces.clone(),
-    )));
-    routes.add_service(ContentServer::new(ContentApi::new(
-        core.content.clone(),
-        collector.clone(),
-    )));
-    routes.add_service(ImagesServer::new(ImagesApi::new(
-        core.images.clone(),
-        collector.clone(),
-    )));
-    routes.add_service(SnapshotsServer::new(SnapshotsApi::new(
-        core.snapshots.clone(),
-    )));
-    routes.add_service(DiffServer::new(DiffApi::new(core.content.clone())));
-    routes.add_service(ContainersServer::new(ContainersApi::new(
-        core.containers.clone(),
-        collector.clone(),
-    )));
-    routes.add_service(LeasesServer::new(LeasesApi::new(
-        core.leases.clone(),
-        collector,
-    )));
-    routes.routes()
 }
 
 /// Makes `dir` (0711, as containers in a user namespace must pass through) and

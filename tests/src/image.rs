@@ -5,6 +5,7 @@
 //! 3. [`Image::docker_archive`] is what `docker save` would write of it, and
 //!    [`Image::oci_layout`] the OCI image layout, both as one tar.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -90,31 +91,77 @@ impl Image {
     /// A tar of an OCI image layout that holds it under `reference`.
     #[must_use]
     pub fn oci_layout(&self, reference: &str) -> Vec<u8> {
-        let configuration = self.configuration();
-        let manifest = to_bytes(&json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": descriptor("application/vnd.oci.image.config.v1+json", &configuration),
-            "layers": self.layers.iter()
-                .map(|layer| descriptor("application/vnd.oci.image.layer.v1.tar", layer))
-                .collect::<Vec<_>>(),
-        }));
-        let mut top = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
-        top["annotations"] = json!({
-            "org.opencontainers.image.ref.name": reference,
-            "io.containerd.image.name": reference,
-        });
-        let index = json!({"schemaVersion": 2, "manifests": [top]});
-        let mut archive = Tar::new()
-            .file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)
-            .file("index.json", 0o644, &to_bytes(&index))
-            .dir("blobs", 0o755)
-            .dir("blobs/sha256", 0o755);
-        for blob in self.layers.iter().chain([&configuration, &manifest]) {
-            archive = archive.file(&format!("blobs/sha256/{}", hex(blob)), 0o644, blob);
-        }
-        archive.finish()
+        let manifest = self.oci_manifest();
+        let top = descriptor(OCI_MANIFEST, &manifest);
+        layout(
+            reference,
+            top,
+            self.oci_blobs().into_iter().chain([manifest]),
+        )
     }
+
+    fn oci_manifest(&self) -> Vec<u8> {
+        let layers = self
+            .layers
+            .iter()
+            .map(|layer| descriptor("application/vnd.oci.image.layer.v1.tar", layer));
+        to_bytes(&json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": descriptor("application/vnd.oci.image.config.v1+json", &self.configuration()),
+            "layers": layers.collect::<Vec<_>>(),
+        }))
+    }
+
+    fn oci_blobs(&self) -> Vec<Vec<u8>> {
+        let mut blobs = self.layers.clone();
+        blobs.push(self.configuration());
+        blobs
+    }
+}
+
+/// A tar of an OCI image layout with one image for each architecture.
+#[must_use]
+pub fn oci_layout_of(reference: &str, images: &[(&str, Image)]) -> Vec<u8> {
+    let mut blobs = Vec::new();
+    let mut manifests = Vec::new();
+    for (architecture, image) in images {
+        let manifest = image.oci_manifest();
+        let mut entry = descriptor(OCI_MANIFEST, &manifest);
+        entry["platform"] = json!({"os": "linux", "architecture": architecture});
+        manifests.push(entry);
+        blobs.extend(image.oci_blobs());
+        blobs.push(manifest);
+    }
+    let index =
+        to_bytes(&json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}));
+    let top = descriptor(OCI_INDEX, &index);
+    blobs.push(index);
+    layout(reference, top, blobs)
+}
+
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+fn layout(reference: &str, mut top: Value, blobs: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+    top["annotations"] = json!({
+        "org.opencontainers.image.ref.name": reference,
+        "io.containerd.image.name": reference,
+    });
+    let index = json!({"schemaVersion": 2, "manifests": [top]});
+    let mut archive = Tar::new()
+        .file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)
+        .file("index.json", 0o644, &to_bytes(&index))
+        .dir("blobs", 0o755)
+        .dir("blobs/sha256", 0o755);
+    let mut written = BTreeSet::new();
+    for blob in blobs {
+        let name = hex(&blob);
+        if written.insert(name.clone()) {
+            archive = archive.file(&format!("blobs/sha256/{name}"), 0o644, &blob);
+        }
+    }
+    archive.finish()
 }
 
 /// A root file system with busybox under all of its names, users and a /tmp.

@@ -74,10 +74,19 @@ impl Registry {
     /// When skopeo fails.
     #[track_caller]
     pub fn put(&self, scratch: &Scratch, image: &Image, name: &str, args: &[&str]) -> String {
-        let archive = scratch.path("put.tar");
-        let digest = scratch.path("put.digest");
+        let archive = scratch.text("put.tar");
         fs::write(&archive, image.docker_archive(&["put:latest"]))
             .expect("an archive can be written");
+        self.copy(scratch, &format!("docker-archive:{archive}"), name, args)
+    }
+
+    /// Puts there what `source` is in skopeo's words; see [`Registry::put`].
+    ///
+    /// # Panics
+    /// When skopeo fails.
+    #[track_caller]
+    pub fn copy(&self, scratch: &Scratch, source: &str, name: &str, args: &[&str]) -> String {
+        let digest = scratch.path("put.digest");
         let mut skopeo = Command::new("skopeo");
         skopeo
             .args([
@@ -89,8 +98,7 @@ impl Registry {
             ])
             .arg(&digest)
             .args(args)
-            .arg(format!("docker-archive:{}", archive.display()))
-            .arg(format!("docker://{}", self.reference(name)));
+            .args([source, &format!("docker://{}", self.reference(name))]);
         command::run(&mut skopeo).ok();
         fs::read_to_string(digest)
             .expect("skopeo wrote the digest")

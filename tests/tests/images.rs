@@ -135,6 +135,31 @@ fn every_manifest_format_and_compression_is_pulled() {
 }
 
 #[test]
+fn of_an_index_the_machines_own_platform_is_pulled() {
+    if need::skip(&[Need::Registry]) {
+        return;
+    }
+    let stack = Stack::start();
+    let registry = Registry::start(stack.scratch());
+    let archive = stack.scratch().text("index.tar");
+    let images = [("arm64", saying("foreign")), ("amd64", saying("own"))];
+    fs::write(&archive, image::oci_layout_of("demo:1", &images)).unwrap();
+    let source = format!("oci-archive:{archive}");
+    let digest = registry.copy(stack.scratch(), &source, "demo:1", &["--all"]);
+    let said = stack.ctl(&["pull", &registry.reference("demo:1")]).ok();
+    assert!(
+        said.contains(&digest),
+        "the digest of the index, {digest}:\n{said}"
+    );
+    assert_eq!(
+        stack
+            .ctl(&["run", "--rm", &registry.reference("demo:1")])
+            .ok(),
+        "own"
+    );
+}
+
+#[test]
 fn images_are_listed_under_both_names() {
     let stack = Stack::start();
     stack.load(&saying("a").docker_archive(&["first:1"]));

@@ -102,6 +102,8 @@ fn containerd_execs_pauses_and_kills_through_our_shim() {
         containerd.ctr(&["tasks", "ps", "two"]).ok().lines().count(),
         2
     );
+    let metrics = containerd.ctr(&["tasks", "metrics", "two"]).ok();
+    assert!(metrics.contains("memory"), "{metrics}");
     containerd.ctr(&["tasks", "pause", "two"]).ok();
     assert!(containerd.ctr(&["tasks", "ls"]).ok().contains("PAUSED"));
     containerd.ctr(&["tasks", "resume", "two"]).ok();

@@ -246,14 +246,8 @@ fn what_is_inside_is_its_own() {
     assert_eq!(id.len(), 12, "the short id is the host name: {id}");
     assert_eq!(shell(&stack, &[], "echo $$; ls /sys/class/net"), "1\nlo\n");
     // Masked and read-only, as in Docker.
-    assert_eq!(
-        shell(
-            &stack,
-            &[],
-            "wc -c < /proc/kcore; touch /proc/sys/x 2>/dev/null || echo no"
-        ),
-        "0\nno\n"
-    );
+    let script = "cat /proc/keys /proc/timer_list | wc -c; ls /sys/firmware | wc -l; touch /proc/sys/x 2>/dev/null || echo no";
+    assert_eq!(shell(&stack, &[], script), "0\n0\nno\n");
     let status = shell(
         &stack,
         &[],
@@ -362,9 +356,9 @@ fn rm_refuses_a_running_container_unless_forced() {
 #[test]
 fn wait_prints_each_exit_code() {
     let stack = Stack::with_busybox();
-    in_background(&stack, "a", "sleep 0.3; exit 5");
-    in_background(&stack, "b", "exit 6");
-    assert_eq!(stack.ctl(&["wait", "a", "b"]).ok(), "5\n6\n");
+    in_background(&stack, "one", "sleep 0.3; exit 5");
+    in_background(&stack, "two", "exit 6");
+    assert_eq!(stack.ctl(&["wait", "one", "two"]).ok(), "5\n6\n");
 }
 
 #[test]
@@ -514,9 +508,6 @@ fn exit_codes_are_dockers() {
     stack
         .ctl(&["run", "--rm", BUSYBOX, "no-such-program"])
         .exits(127);
-    stack
-        .ctl(&["run", "--rm", BUSYBOX, "sh", "-c", "kill -9 $$"])
-        .exits(137);
     stack
         .ctl(&["run", "--rm", BUSYBOX, "sh", "-c", "exit 255"])
         .exits(255);

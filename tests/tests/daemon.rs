@@ -131,7 +131,7 @@ fn an_exit_while_it_is_away_is_known_afterwards() {
 #[test]
 fn containers_survive_several_kills_in_a_row() {
     let mut stack = Stack::with_busybox();
-    for name in ["a", "b", "c"] {
+    for name in ["one", "two", "three"] {
         in_background(&stack, name, COUNTER);
     }
     for _ in 0..3 {
@@ -139,7 +139,7 @@ fn containers_survive_several_kills_in_a_row() {
         stack.start_daemon();
     }
     assert_eq!(stack.ctl(&["ps", "-q"]).ok().lines().count(), 3);
-    for name in ["a", "b", "c"] {
+    for name in ["one", "two", "three"] {
         let now = lines_without_a_gap(&stack, name);
         grows_beyond(&stack, name, now);
         stack.ctl(&["rm", "-f", name]).ok();

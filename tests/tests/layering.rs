@@ -17,7 +17,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("registry", &[]),
     ("lite-core", &["proto", "ttrpc-wire", "kernel", "registry"]),
     ("engine", &["lite-core", "kernel"]),
-    ("containerd-lite", &["proto", "lite-core", "engine"]),
+    (
+        "containerd-lite",
+        &["proto", "ttrpc-wire", "lite-core", "engine"],
+    ),
     ("ctl", &["proto"]),
     ("tests", &[]),
 ];

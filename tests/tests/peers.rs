@@ -5,12 +5,13 @@
 //! - containerd-lite and our shim with runc.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
 
 use tests::command::{Said, eventually};
 use tests::containerd::Containerd;
 use tests::image::Image;
 use tests::need::{self, Need, on_path};
+use tests::repository;
 use tests::scratch::Scratch;
 use tests::stack::{BUSYBOX, Stack};
 
@@ -220,35 +221,40 @@ fn containerd_lite_execs_and_kills_through_their_shim() {
 
 #[test]
 fn our_shim_drives_runc() {
-    if need::skip(&[Need::Containerd, Need::Runc]) {
+    if need::skip(&[Need::Runc]) {
         return;
     }
     let stack = Stack::with_busybox();
-    let runc = on_path("runc").unwrap();
-    let cgroup = format!("/{}/three", stack.scratch().name());
-    let (fifos, root) = (stack.scratch().text("fifo"), stack.scratch().text("runc"));
-    let args = [
+    let runc = on_path("runc").expect("runc is installed");
+    // A shim takes the runtime beside its own executable: here one that
+    // notes it was called, and becomes runc.
+    let bin = stack.scratch().path("bin");
+    let shim = bin.join("containerd-shim-runc-rs-v2");
+    let (runtime, note) = (bin.join("runc-rs"), stack.scratch().path("called"));
+    fs::create_dir(&bin).unwrap();
+    fs::copy(repository::program("containerd-shim-runc-rs-v2"), &shim).unwrap();
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {}\nexec {} \"$@\"\n",
+        note.display(),
+        runc.display()
+    );
+    fs::write(&runtime, script).unwrap();
+    fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).unwrap();
+    let shim = shim.display().to_string();
+    let run = [
         "run",
         "--rm",
         "--runtime",
-        OURS,
-        "--runc-binary",
-        runc.to_str().unwrap(),
-        "--runc-root",
-        &root,
-        "--cgroup",
-        &cgroup,
-        "--fifo-dir",
-        &fifos,
-        NAME,
-        "three",
+        &shim,
+        BUSYBOX,
         "sh",
         "-c",
         "echo by runc; exit 4",
     ];
-    assert_eq!(stack.ctr(&args).exits(4).out, "by runc\n");
+    assert_eq!(stack.ctl(&run).exits(4).out, "by runc\n");
+    let called = fs::read_to_string(note).unwrap();
     assert!(
-        Path::new(&root).join("default").exists(),
-        "runc kept its state there"
+        called.contains(" create ") && called.contains(" start "),
+        "{called}"
     );
 }

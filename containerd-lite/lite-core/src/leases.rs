@@ -12,9 +12,12 @@ use crate::db::{Database, row};
 use crate::error::{Kind, Result};
 use crate::filter::{Fields, Filters, label_field};
 use crate::labels::{Labels, check_labels};
-use crate::namespace::{Namespace, check_identifier};
+use crate::namespace::Namespace;
 use crate::namespaces;
 use crate::time::to_nanos;
+
+/// Longest id of a lease.
+const MAX_ID_BYTES: usize = 255;
 
 /// A lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +75,7 @@ impl Leases {
     /// # Errors
     /// AlreadyExists; InvalidArgument for the id or labels.
     pub fn create(&self, ns: &Namespace, id: &str, labels: &Labels) -> Result<Lease> {
-        check_identifier(id)?;
+        check_id(id)?;
         check_labels(labels)?;
         let lease = Lease {
             id: id.to_owned(),
@@ -217,4 +220,29 @@ fn check_kind(kind: &str) -> Result<()> {
         return Ok(());
     }
     Err(Kind::Unimplemented.error(format!("resource type {kind:?}: not implemented")))
+}
+
+/// Clients make ids of random text (`259754199-_zXw`), which containerd takes
+/// as it is; so do we, within bounds. An id is never part of a path.
+fn check_id(id: &str) -> Result<()> {
+    if id.is_empty() || id.len() > MAX_ID_BYTES || id.contains(char::is_control) {
+        return Err(Kind::InvalidArgument.error(format!(
+            "lease id {id:?} must be 1 to {MAX_ID_BYTES} bytes without control characters"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_what_clients_make_of_random_text() {
+        assert!(check_id("259754199-_zXw").is_ok());
+        assert!(check_id(&"x".repeat(MAX_ID_BYTES)).is_ok());
+        for bad in ["", "a\nb", &"x".repeat(MAX_ID_BYTES + 1)] {
+            assert_eq!(check_id(bad).unwrap_err().kind(), Kind::InvalidArgument);
+        }
+    }
 }

@@ -13,6 +13,8 @@ fn core() -> (tempfile::TempDir, Core, Namespace) {
         root: dir.path().join("root"),
         state: dir.path().join("state"),
         address: dir.path().join("sock"),
+        shim_dirs: Vec::new(),
+        shim_debug: false,
     };
     let core = Core::open(config).unwrap();
     (dir, core, Namespace::default())

@@ -34,6 +34,8 @@ impl Stores {
             root: dir.path().join("root"),
             state: dir.path().join("state"),
             address: dir.path().join("socket"),
+            shim_dirs: Vec::new(),
+            shim_debug: false,
         })
         .expect("open stores");
         Self {

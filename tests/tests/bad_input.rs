@@ -68,6 +68,7 @@ fn an_unknown_image_is_named() {
     stack
         .ctl(&["rmi", "no-such-image"])
         .fails_naming(&["no-such-image"]);
+    drop(registry);
     nothing_left(&stack);
 }
 

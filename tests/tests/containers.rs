@@ -380,7 +380,20 @@ fn logs_keep_the_streams_apart() {
         (said.out.as_str(), said.err.as_str()),
         ("out\nopen", "err\n")
     );
-    assert_eq!(stack.ctl(&["logs", "--tail", "1", "talks"]).ok(), "open");
+}
+
+#[test]
+fn the_tail_of_a_log_may_be_asked_for() {
+    let stack = Stack::with_busybox();
+    let script = "seq 1 100; printf open";
+    stack
+        .ctl(&["run", "--name", "counted", BUSYBOX, "sh", "-c", script])
+        .ok();
+    assert_eq!(
+        stack.ctl(&["logs", "--tail", "3", "counted"]).ok(),
+        "99\n100\nopen"
+    );
+    assert_eq!(stack.ctl(&["logs", "--tail", "0", "counted"]).ok(), "");
 }
 
 #[test]

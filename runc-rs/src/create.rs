@@ -58,8 +58,9 @@ pub(crate) fn prepare(
 ) -> Result<Prepared> {
     let spec = validate(bundle::read(bundle, log)?)?;
     let path = spec.linux().and_then(|l| l.cgroups_path().as_deref());
-    let cgroup = host::cgroup(path, choices.id, systemd)?;
-    let facts = host::facts(&cgroup)?;
+    let host = host::cgroups()?;
+    let cgroup = host::cgroup(&host, path, choices.id, systemd)?;
+    let facts = host::facts(&host, &cgroup)?;
     warn_of_missing(&spec, &facts, log);
     let steps = plan::plan(&spec, &facts, choices)?;
     Ok(Prepared {
@@ -134,27 +135,28 @@ impl Console {
     }
 }
 
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    /// Where containers' state lies.
+    pub(crate) root: &'a Path,
+    pub(crate) id: &'a ContainerId,
+    pub(crate) args: &'a CreateArgs,
+    /// The caller goes on to start the container, and stays to hear whether exec succeeded.
+    pub(crate) stay: bool,
+    pub(crate) log: &'a Log,
+}
+
 impl Created {
-    /// Makes the container. With `stay` the caller goes on to start it and stays to hear whether exec succeeded.
+    /// Makes the container.
     pub(crate) fn make(
-        root: &Path,
-        id: &ContainerId,
-        args: &CreateArgs,
-        prepared: Prepared,
+        request: Request<'_>,
+        prepared: &Prepared,
         console: Console,
-        stay: bool,
-        log: &Log,
     ) -> Result<Self> {
-        let place = Place::new(root, id);
+        let place = Place::new(request.root, request.id);
         place.reserve()?;
-        let Prepared {
-            spec,
-            cgroup,
-            steps,
-        } = prepared;
-        let result = build(
-            &place, root, id, args, &spec, &cgroup, &steps, console, stay, log,
-        );
+        let result = build(request, &place, prepared, console);
         if result.is_err() {
             // The first error is the one to report.
             let _second = place.remove();
@@ -163,35 +165,30 @@ impl Created {
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call, from the function above that owns the undoing"
-)]
 fn build(
+    request: Request<'_>,
     place: &Place,
-    root: &Path,
-    id: &ContainerId,
-    args: &CreateArgs,
-    spec: &ValidSpec,
-    cgroup: &Cgroup,
-    steps: &[Step],
+    prepared: &Prepared,
     console: Console,
-    stay: bool,
-    log: &Log,
 ) -> Result<Created> {
+    let Prepared {
+        spec,
+        cgroup,
+        steps,
+    } = prepared;
     let profile = spec.linux().and_then(|l| l.seccomp().as_ref());
     let seccomp = profile
-        .map(|p| seccomp::program(p, root))
+        .map(|p| seccomp::program(p, request.root))
         .transpose()?
         .flatten();
-    let starter = if stay {
+    let starter = if request.stay {
         Starter::Parent
     } else {
         Starter::Fifo(make_fifo(&place.fifo())?)
     };
     let made = make_cgroup(cgroup, spec)?;
     let run = || -> Result<Created> {
-        let (preserved, env) = preserve(args.preserve_fds, &spec.process.env)?;
+        let (preserved, env) = preserve(request.args.preserve_fds, &spec.process.env)?;
         let init = Init {
             steps,
             args: &spec.process.args,
@@ -205,11 +202,11 @@ fn build(
             proc: kernel::path::open_proc().context(|| "open /proc".to_owned())?,
             seccomp,
             first_closed: 3 + preserved,
-            state: hook_state(spec, id.as_str(), 0, "creating"),
+            state: hook_state(spec, request.id.as_str(), 0, "creating"),
             in_user_namespace: spec.namespaces.has(ns::USER),
         };
         let process = spawn::spawn(spec, cgroup, init)?;
-        finish(place, id, args, spec, cgroup, steps, process, log)
+        finish(request, place, prepared, process)
     };
     run().inspect_err(|_| {
         if made {
@@ -249,31 +246,26 @@ fn make_cgroup(cgroup: &Cgroup, spec: &ValidSpec) -> Result<bool> {
 }
 
 /// From here a failure has a process to kill.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the second half of the function above"
-)]
 fn finish(
+    request: Request<'_>,
     place: &Place,
-    id: &ContainerId,
-    args: &CreateArgs,
-    spec: &ValidSpec,
-    cgroup: &Cgroup,
-    steps: &[Step],
+    prepared: &Prepared,
     process: Spawned,
-    log: &Log,
 ) -> Result<Created> {
+    let Prepared { spec, steps, .. } = prepared;
+    let id = request.id.as_str();
     let run = || -> Result<Record> {
-        let hooks = || run_hooks(spec, id.as_str(), process.pid);
+        // Written while init is busy; if init failed, that is the error to report.
+        let staged = record(request, prepared, process.pid)
+            .and_then(|record| place.stage(&record).map(|()| record));
+        let hooks = || run_hooks(spec, id, process.pid);
         converse(&process.channel, steps, hooks)?;
-        log.debug(&format!(
-            "init of {} has applied {} steps",
-            id.as_str(),
-            steps.len()
-        ));
-        let record = record(spec, id, args, cgroup, process.pid)?;
-        place.save(&record)?;
-        if let Some(file) = &args.pid_file {
+        request
+            .log
+            .debug(&format!("init of {id} has applied {} steps", steps.len()));
+        let record = staged?;
+        place.publish()?;
+        if let Some(file) = &request.args.pid_file {
             write_pid_file(file, process.pid)?;
         }
         Ok(record)
@@ -389,19 +381,10 @@ fn hook_state(spec: &ValidSpec, id: &str, pid: i32, status: &str) -> Vec<u8> {
     serde_json::to_vec(&document).unwrap_or_default()
 }
 
-fn record(
-    spec: &ValidSpec,
-    id: &ContainerId,
-    args: &CreateArgs,
-    cgroup: &Cgroup,
-    pid: i32,
-) -> Result<Record> {
-    let start = process_start(pid).ok_or_else(|| {
-        Failure::new(format!(
-            "{}: init died after it was ready",
-            phrases::CANNOT_START
-        ))
-    })?;
+fn record(request: Request<'_>, prepared: &Prepared, pid: i32) -> Result<Record> {
+    let Prepared { spec, cgroup, .. } = prepared;
+    let start = process_start(pid)
+        .ok_or_else(|| Failure::new(format!("{}: init died", phrases::CANNOT_START)))?;
     let kinds = spec.namespaces.all();
     let namespace_paths: BTreeMap<String, String> = NAMESPACES
         .iter()
@@ -421,7 +404,7 @@ fn record(
         })
         .collect();
     Ok(Record {
-        id: id.as_str().to_owned(),
+        id: request.id.as_str().to_owned(),
         init_process_pid: pid,
         init_process_start: start,
         created: rfc3339(SystemTime::now(), Precision::Nanoseconds),
@@ -429,8 +412,8 @@ fn record(
             rootfs: spec.rootfs.clone(),
             hostname: spec.spec.hostname().clone().unwrap_or_default(),
             labels,
-            no_pivot_root: args.no_pivot,
-            no_new_keyring: args.no_new_keyring,
+            no_pivot_root: request.args.no_pivot,
+            no_new_keyring: request.args.no_new_keyring,
         },
         rootless: kernel::identity::effective_user() != 0,
         cgroup_paths: cgroup.dirs().clone(),

@@ -29,22 +29,25 @@ pub(crate) struct HostFacts {
 }
 
 /// The cgroup of a container, by its config or by its id.
-pub(crate) fn cgroup(path: Option<&Path>, id: &str, systemd: bool) -> Result<Cgroup> {
+pub(crate) fn cgroup(host: &Host, path: Option<&Path>, id: &str, systemd: bool) -> Result<Cgroup> {
     if systemd {
         return Err(Failure::new(
             "--systemd-cgroup: cgroups made by systemd are not supported yet",
         ));
     }
-    let host = Host::detect().context(|| "find cgroups".to_owned())?;
     let path = path
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new(id));
-    Cgroup::named(&host, path).context(|| "cgroupsPath".to_owned())
+    Cgroup::named(host, path).context(|| "cgroupsPath".to_owned())
+}
+
+/// The hierarchies of this machine.
+pub(crate) fn cgroups() -> Result<Host> {
+    Host::detect().context(|| "find cgroups".to_owned())
 }
 
 /// Looks at the machine.
-pub(crate) fn facts(cgroup: &Cgroup) -> Result<HostFacts> {
-    let host = Host::detect().context(|| "find cgroups".to_owned())?;
+pub(crate) fn facts(host: &Host, cgroup: &Cgroup) -> Result<HostFacts> {
     let mut cgroups: Vec<CgroupView> = Vec::new();
     for (name, mount) in host.hierarchies() {
         let Some(dir) = cgroup.dirs().get(name) else {

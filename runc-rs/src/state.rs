@@ -125,19 +125,33 @@ impl Place {
     }
 
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
-        let file = self.dir.join("state.json");
-        let temporary = self.dir.join(format!("state.json.{}", std::process::id()));
+        self.stage(record)?;
+        self.publish()
+    }
+
+    /// Writes the record beside where it belongs; nobody sees it before [`Place::publish`].
+    pub(crate) fn stage(&self, record: &Record) -> Result<()> {
+        let file = self.staged();
         let write = || -> std::io::Result<()> {
             let mut out = fs::OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(true)
                 .mode(0o600)
-                .open(&temporary)?;
-            out.write_all(&serde_json::to_vec(record)?)?;
-            fs::rename(&temporary, &file)
+                .open(&file)?;
+            out.write_all(&serde_json::to_vec(record)?)
         };
         write().context(|| format!("write {}", file.display()))
+    }
+
+    /// From here others find the container.
+    pub(crate) fn publish(&self) -> Result<()> {
+        let file = self.dir.join("state.json");
+        fs::rename(self.staged(), &file).context(|| format!("write {}", file.display()))
+    }
+
+    fn staged(&self) -> PathBuf {
+        self.dir.join(format!("state.json.{}", std::process::id()))
     }
 
     pub(crate) fn load(&self) -> Result<Record> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
-use crate::group::write;
+use crate::group::ControlFile;
 use crate::{Error, Result};
 
 /// One rule; `None` stands for every number.
@@ -86,38 +86,24 @@ pub(crate) fn rules(config: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>> {
 /// Writes the rules to the files of a v1 devices group, in order.
 pub(crate) fn apply_v1(dir: &Path, rules: &[Rule]) -> Result<()> {
     let number = |n: Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
+    // Each write is a rule of its own, so one descriptor does for all of a kind.
+    let open = |name: &str| ControlFile::open(dir.join(name));
+    let (allow, deny) = (open("devices.allow")?, open("devices.deny")?);
     for rule in rules {
-        let file = dir.join(if rule.allow {
-            "devices.allow"
-        } else {
-            "devices.deny"
-        });
-        if rule.kind == 'a' && rule.major.is_none() && rule.minor.is_none() {
-            write(&file, "a")?;
-        } else if rule.kind == 'a' {
-            // The kernel takes `a` to mean everything, numbers or not.
-            for kind in ['b', 'c'] {
-                write(
-                    &file,
-                    &format!(
-                        "{kind} {}:{} {}",
-                        number(rule.major),
-                        number(rule.minor),
-                        rule.access
-                    ),
-                )?;
+        let file = if rule.allow { &allow } else { &deny };
+        let kinds: &[char] = match (rule.kind, rule.major, rule.minor) {
+            ('a', None, None) => {
+                file.write("a")?;
+                continue;
             }
-        } else {
-            write(
-                &file,
-                &format!(
-                    "{} {}:{} {}",
-                    rule.kind,
-                    number(rule.major),
-                    number(rule.minor),
-                    rule.access
-                ),
-            )?;
+            // The kernel takes `a` to mean everything, numbers or not.
+            ('a', ..) => &['b', 'c'],
+            ('b', ..) => &['b'],
+            _ => &['c'],
+        };
+        let (major, minor) = (number(rule.major), number(rule.minor));
+        for kind in kinds {
+            file.write(&format!("{kind} {major}:{minor} {}", rule.access))?;
         }
     }
     Ok(())

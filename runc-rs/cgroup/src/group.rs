@@ -329,6 +329,24 @@ impl Cgroup {
         Ok(stats::read(self))
     }
 
+    /// Removes the group if it has neither processes nor groups below; says whether it had none. A group that is not there is
+    /// success.
+    ///
+    /// # Errors
+    /// What the kernel says otherwise.
+    pub fn delete_empty(&self) -> Result<bool> {
+        for dir in self.places() {
+            match fs::remove_dir(dir) {
+                Err(e) if e.kind() == io::ErrorKind::ResourceBusy => return Ok(false),
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::new(format!("remove cgroup {}", dir.display()), e));
+                }
+                _ => {}
+            }
+        }
+        Ok(true)
+    }
+
     /// Removes the group and the groups below it. A group that is not there is success.
     ///
     /// # Errors
@@ -404,10 +422,12 @@ fn inherit_cpuset(dir: &Path) -> Result<()> {
             continue;
         }
         let Some(above) = dir.parent() else { continue };
-        if read(&above.join(file))?.trim().is_empty() {
+        let mut value = read(&above.join(file))?;
+        if value.trim().is_empty() {
             inherit_cpuset(above)?;
+            value = read(&above.join(file))?;
         }
-        write(&own, read(&above.join(file))?.trim())?;
+        write(&own, value.trim())?;
     }
     Ok(())
 }
@@ -434,6 +454,26 @@ fn hand_down_controllers(dir: &Path) {
                 format!("+{controller}"),
             );
         }
+    }
+}
+
+/// An open control file. Each write is one value, as the kernel wants it.
+pub(crate) struct ControlFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl ControlFile {
+    pub(crate) fn open(path: PathBuf) -> Result<Self> {
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => Ok(Self { path, file }),
+            Err(e) => Err(Error::new(format!("open {}", path.display()), e)),
+        }
+    }
+
+    pub(crate) fn write(&self, value: &str) -> Result<()> {
+        io::Write::write_all(&mut &self.file, value.as_bytes())
+            .map_err(|e| Error::new(format!("write {value:?} to {}", self.path.display()), e))
     }
 }
 

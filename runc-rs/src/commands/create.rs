@@ -2,7 +2,7 @@
 
 use crate::cli::{CreateArgs, PlanArgs};
 use crate::commands::{Globals, say};
-use crate::create::{Console, Created, prepare};
+use crate::create::{Console, Created, Request, prepare};
 use crate::failure::Result;
 use crate::plan::Choices;
 use crate::state::ContainerId;
@@ -28,15 +28,14 @@ pub(super) fn run(globals: &Globals, args: &CreateArgs) -> Result<()> {
         true,
         args.console_socket.as_deref(),
     )?;
-    Created::make(
-        &globals.root,
-        &id,
+    let request = Request {
+        root: &globals.root,
+        id: &id,
         args,
-        prepared,
-        console,
-        false,
-        &globals.log,
-    )?;
+        stay: false,
+        log: &globals.log,
+    };
+    Created::make(request, &prepared, console)?;
     Ok(())
 }
 

@@ -68,10 +68,16 @@ fn stop(record: &Record) -> Result<()> {
 /// Removes the cgroup with whoever is left in it, the state, and runs the last hooks, whose failures are only warned about.
 pub(super) fn remove(globals: &Globals, place: &Place, record: &Record) -> Result<()> {
     let cgroup = record.cgroup();
-    if cgroup.exists() && !cgroup.pids().unwrap_or_default().is_empty() {
-        signal_all(record, nix::libc::SIGKILL)?;
+    // Mostly nobody is left in it, and the kernel knows.
+    if !cgroup
+        .delete_empty()
+        .context(|| "delete container".to_owned())?
+    {
+        if !cgroup.pids().unwrap_or_default().is_empty() {
+            signal_all(record, nix::libc::SIGKILL)?;
+        }
+        cgroup.delete().context(|| "delete container".to_owned())?;
     }
-    cgroup.delete().context(|| "delete container".to_owned())?;
     place.remove()?;
     let hooks = record
         .spec

@@ -218,7 +218,7 @@ fn spawn(
         .filter(|kind| has(record, *kind) && *kind != ns::PID && (*kind != ns::USER || users))
         .fold(0, |all, kind| all | kind);
     let group = cgroup(record, &args.cgroup)?;
-    let facts = host::facts(&group)?;
+    let facts = host::facts(&host::cgroups()?, &group)?;
     let linux = record.spec.linux().as_ref();
     let profile = linux.and_then(|l| l.seccomp().as_ref());
     let seccomp = profile

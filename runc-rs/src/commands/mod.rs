@@ -15,6 +15,7 @@ mod state;
 mod suspend;
 mod update;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ impl Globals {
 }
 
 pub(crate) fn main() -> ExitCode {
+    protect_early();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -97,6 +99,15 @@ pub(crate) fn main() -> ExitCode {
             globals.log.fatal(&failure.chain());
             ExitCode::from(own_code)
         }
+    }
+}
+
+/// Starts again from a protected copy before anything else is done, as all of that would be done twice. A word that only looks
+/// like one of these commands costs a start; what goes wrong is told by [`dispatch`], when there is a log.
+fn protect_early() {
+    let in_container = |word: OsString| ["create", "run", "exec"].iter().any(|c| word == *c);
+    if std::env::args_os().skip(1).any(in_container) {
+        let _told_later = kernel::protect::run_protected();
     }
 }
 

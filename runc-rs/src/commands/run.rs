@@ -4,7 +4,7 @@ use crate::cli::RunArgs;
 use crate::commands::create::choices;
 use crate::commands::{Globals, delete, start};
 use crate::console::{Signals, receive_master, socket_pair, wait};
-use crate::create::{Console, Created, end, prepare, start_and_hear};
+use crate::create::{Console, Created, Request, end, prepare, start_and_hear};
 use crate::failure::{Context, Result};
 use crate::state::ContainerId;
 
@@ -17,7 +17,6 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<u8> {
         &globals.log,
     )?;
     let terminal = prepared.spec.process.terminal;
-    let steps = prepared.steps.clone();
     let socket = args.create.console_socket.as_deref();
     let signals = if args.detach {
         None
@@ -33,18 +32,17 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<u8> {
     if !args.detach && !args.no_subreaper {
         kernel::subreaper(true).context(|| "become subreaper".to_owned())?;
     }
-    let created = Created::make(
-        &globals.root,
-        &id,
-        &args.create,
-        prepared,
-        console,
-        true,
-        &globals.log,
-    )?;
+    let request = Request {
+        root: &globals.root,
+        id: &id,
+        args: &args.create,
+        stay: true,
+        log: &globals.log,
+    };
+    let created = Created::make(request, &prepared, console)?;
     let begin = || -> Result<_> {
         let master = ours.as_ref().map(receive_master).transpose()?.flatten();
-        start_and_hear(&created.process.channel, &steps)?;
+        start_and_hear(&created.process.channel, &prepared.steps)?;
         start::poststart(&created.record)?;
         Ok(master)
     };

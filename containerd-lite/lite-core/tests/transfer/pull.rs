@@ -305,7 +305,13 @@ async fn a_layer_with_other_bytes_is_named_and_fetched_anew_later() {
         .content
         .statuses(&stores.ns, &Filters::default())
         .expect("statuses");
-    assert_eq!(ingests, []);
+    // Another blob's ingest may have been cut off with the pull, to be resumed.
+    assert!(
+        ingests
+            .iter()
+            .all(|ingest| ingest.expected.as_ref() != Some(&layer)),
+        "{ingests:?}"
+    );
 
     fs::write(&file, &good).expect("repair");
     let image = pull_quietly(&stores, &name).await.expect("pull").image;

@@ -110,6 +110,9 @@ pub(crate) struct CreateArgs {
     /// Unix socket that receives the master of the container's terminal
     #[arg(long, value_name = "SOCKET")]
     pub(crate) console_socket: Option<PathBuf>,
+    /// Unix socket that receives a pidfd of the process
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
     /// File to write the process id to
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
@@ -196,6 +199,9 @@ pub(crate) struct ExecArgs {
     /// Do not wait for the process
     #[arg(short, long)]
     pub(crate) detach: bool,
+    /// Unix socket that receives a pidfd of the process
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
     /// File to write the process id to
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,

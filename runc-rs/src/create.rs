@@ -62,6 +62,7 @@ pub(crate) fn prepare(
     let cgroup = host::cgroup(&host, path, choices.id, systemd)?;
     let facts = host::facts(&host, &cgroup)?;
     warn_of_missing(&spec, &facts, log);
+    warn_of_ignored(&spec, log);
     let steps = plan::plan(&spec, &facts, choices)?;
     Ok(Prepared {
         spec,
@@ -81,6 +82,20 @@ fn warn_of_missing(spec: &ValidSpec, facts: &HostFacts, log: &Log) {
         log.warn(&format!(
             "ignoring capabilities that cannot be granted: {}",
             missing.join(", ")
+        ));
+    }
+}
+
+/// What runc warns about and goes on.
+fn warn_of_ignored(spec: &ValidSpec, log: &Log) {
+    let personality = spec.linux().and_then(|l| l.personality().as_ref());
+    let flags = personality
+        .and_then(|p| p.flags().as_deref())
+        .unwrap_or_default();
+    if !flags.is_empty() {
+        log.warn(&format!(
+            "ignoring unsupported personality flags: {}",
+            flags.join(", ")
         ));
     }
 }
@@ -268,6 +283,9 @@ fn finish(
         if let Some(file) = &request.args.pid_file {
             write_pid_file(file, process.pid)?;
         }
+        if let Some(socket) = &request.args.pidfd_socket {
+            send_pidfd(socket, &process, "standard")?;
+        }
         Ok(record)
     };
     match run() {
@@ -422,6 +440,16 @@ fn record(request: Request<'_>, prepared: &Prepared, pid: i32) -> Result<Record>
         intel_rdt_path: String::new(),
         spec: spec.spec.clone(),
     })
+}
+
+/// Sends `process`'s pidfd over the unix socket at `path`; the word with it says which process it is, as runc has it.
+pub(crate) fn send_pidfd(path: &Path, process: &Spawned, which: &str) -> Result<()> {
+    UnixStream::connect(path)
+        .and_then(|socket| {
+            kernel::scm::send(socket.as_fd(), which.as_bytes(), &[process.pidfd.as_fd()])
+        })
+        .map(drop)
+        .context(|| format!("send pidfd to {}", path.display()))
 }
 
 /// Written under another name and renamed: a reader sees all of it or nothing.

@@ -19,6 +19,7 @@ mod phrases;
 
 mod cli;
 mod mount_options;
+mod number_set;
 mod process;
 
 mod bundle;

@@ -19,8 +19,9 @@ use oci_spec::runtime::{Hook, LinuxDeviceType, LinuxPersonalityDomain};
 use crate::failure::{Failure, Result};
 use crate::host::{CgroupView, HostFacts};
 use crate::mount_options::{Mounting, What};
+use crate::number_set::NumberSet;
 use crate::process::{Identity, Rlimit, ValidProcess};
-use crate::validate::ValidSpec;
+use crate::validate::{MemoryPolicy, ValidSpec};
 
 /// A device node of the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +143,9 @@ pub(crate) enum Step {
         level: u16,
     },
     Rlimit(Rlimit),
+    /// Processors that the process may run on.
+    Affinity(NumberSet),
+    MemoryPolicy(MemoryPolicy),
     NoNewPrivileges,
     AppArmor {
         profile: String,
@@ -244,6 +248,16 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
         };
         steps.push(Step::Personality { persona });
     }
+    if let Some(label) = linux.and_then(|l| l.mount_label().as_deref())
+        && !label.is_empty()
+    {
+        return Err(Failure::new(if facts.selinux {
+            format!("apply selinux mount label {label:?}: not supported yet")
+        } else {
+            format!("apply selinux mount label {label:?}: selinux is not enabled on this host")
+        }));
+    }
+    steps.extend(spec.memory_policy.clone().map(Step::MemoryPolicy));
     let seccomp = linux.is_some_and(|l| l.seccomp().is_some());
     let start_hooks = hooks
         .and_then(|h| h.start_container().clone())
@@ -259,8 +273,10 @@ pub(crate) fn plan_exec(
     kinds: u64,
     seccomp: bool,
     persona: Option<u64>,
+    memory: Option<MemoryPolicy>,
 ) -> Result<Vec<Step>> {
     let mut steps = vec![Step::JoinCgroup];
+    steps.extend(valid.affinity.clone().map(Step::Affinity));
     if kinds != 0 {
         steps.push(Step::JoinContainer { kinds });
     }
@@ -275,6 +291,7 @@ pub(crate) fn plan_exec(
         });
     }
     steps.extend(persona.map(|persona| Step::Personality { persona }));
+    steps.extend(memory.map(Step::MemoryPolicy));
     process(&mut steps, valid, facts, seccomp, Vec::new())?;
     Ok(steps)
 }

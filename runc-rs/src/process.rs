@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    Capabilities, IOPriorityClass, LinuxCapabilities, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    PosixRlimitType, Process,
+    Capabilities, ExecCPUAffinity, IOPriorityClass, LinuxCapabilities, LinuxSchedulerFlag,
+    LinuxSchedulerPolicy, PosixRlimitType, Process,
 };
 
 use crate::failure::{Failure, Result};
+use crate::number_set::NumberSet;
 
 /// The five sets as bits by capability number.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +148,10 @@ pub(crate) struct ValidProcess {
     pub(crate) selinux_label: Option<String>,
     pub(crate) io_priority: Option<(u16, u16)>,
     pub(crate) scheduler: Option<kernel::sched::SchedAttr>,
+    /// Processors that an exec's process runs on before it has joined the cgroup.
+    pub(crate) first_affinity: Option<NumberSet>,
+    /// And afterwards.
+    pub(crate) affinity: Option<NumberSet>,
 }
 
 /// Checks `process`. No I/O.
@@ -194,6 +199,8 @@ pub(crate) fn validate(process: &Process) -> Result<ValidProcess> {
         selinux_label: text(process.selinux_label()),
         io_priority: io_priority(process)?,
         scheduler: scheduler(process)?,
+        first_affinity: affinity(process, "initial", |a| a.initial().as_deref())?,
+        affinity: affinity(process, "final", |a| a.cpu_affinity_final().as_deref())?,
     })
 }
 
@@ -250,6 +257,22 @@ fn rlimits(process: &Process) -> Result<Vec<Rlimit>> {
         });
     }
     Ok(out)
+}
+
+fn affinity(
+    process: &Process,
+    which: &str,
+    list: impl Fn(&ExecCPUAffinity) -> Option<&str>,
+) -> Result<Option<NumberSet>> {
+    let list = process.exec_cpu_affinity().as_ref().and_then(list);
+    let parsed = list.filter(|list| !list.is_empty()).map(|list| {
+        NumberSet::parse(list).ok_or_else(|| {
+            Failure::new(format!(
+                "config.json: /process/execCPUAffinity/{which}: expected a list as in 0-3,7, got {list:?}"
+            ))
+        })
+    });
+    parsed.transpose()
 }
 
 fn io_priority(process: &Process) -> Result<Option<(u16, u16)>> {

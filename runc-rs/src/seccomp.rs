@@ -8,6 +8,8 @@
 //! The program looks a system call up in a binary tree: at loading the kernel runs it once for each call there is, and in a
 //! chain of comparisons that is most of what loading costs.
 
+mod newer_calls;
+
 use std::fs;
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -26,7 +28,7 @@ use sha2::{Digest, Sha256};
 use crate::failure::{Context, Failure, Result};
 
 /// Changes whenever the same profile would be compiled differently.
-const GENERATION: u32 = 2;
+const GENERATION: u32 = 3;
 
 /// A program ready to load, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +64,8 @@ pub(crate) fn program(profile: &LinuxSeccomp, root: &Path) -> Result<Option<Prog
         return Ok(Some(Program { bytes, flags }));
     }
     let filter = compile(profile, BINARY_TREE).context(|| "compile seccomp profile".to_owned())?;
-    let bytes = export(&filter).context(|| "export seccomp program".to_owned())?;
+    let own = export(&filter).context(|| "export seccomp program".to_owned())?;
+    let bytes = [newer_calls::refusal(profile, &architectures(profile)), own].concat();
     // A cache that cannot be written costs the next start ten milliseconds, not this one its success.
     let _next_time = write_cached(&file, &bytes);
     Ok(Some(Program { bytes, flags }))
@@ -162,10 +165,8 @@ fn compile(profile: &LinuxSeccomp, layout: u32) -> Seccomp<ScmpFilterContext> {
     let mut filter = ScmpFilterContext::new(default)?;
     filter.set_ctl_nnp(false)?;
     filter.set_ctl_optimize(layout)?;
-    for arch in profile.architectures().iter().flatten() {
-        if let Some(arch) = architecture(*arch) {
-            filter.add_arch(arch)?;
-        }
+    for arch in architectures(profile) {
+        filter.add_arch(arch)?;
     }
     for rule in profile.syscalls().iter().flatten() {
         let action = action(rule.action(), rule.errno_ret());
@@ -249,6 +250,11 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> ScmpAction {
     }
 }
 
+fn architectures(profile: &LinuxSeccomp) -> Vec<ScmpArch> {
+    let all = profile.architectures().iter().flatten();
+    all.filter_map(|arch| architecture(*arch)).collect()
+}
+
 /// `None` for one that libseccomp 2.5 does not have; no program for it could run here.
 fn architecture(arch: Arch) -> Option<ScmpArch> {
     Some(match arch {
@@ -311,6 +317,34 @@ mod tests {
                 other => panic!("instruction {other:#x}"),
             }
         }
+    }
+
+    #[test]
+    fn calls_newer_than_the_profile_do_not_exist_and_others_stay_as_they_are() {
+        let profile = include_str!("../../tests/bench/seccomp.json");
+        let profile: LinuxSeccomp = serde_json::from_str(profile).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let whole = program(&profile, dir.path()).unwrap().unwrap().bytes;
+        let own = export(&compile(&profile, BINARY_TREE).unwrap()).unwrap();
+        let missing = nix::libc::SECCOMP_RET_ERRNO | nix::libc::ENOSYS.unsigned_abs();
+        for arch in [0xc000_003e, 0x4000_0003] {
+            let mut newer = 0;
+            for call in (0..600).chain([1 << 30, u32::MAX]) {
+                let (with, without) =
+                    (verdict(&whole, call, arch, 0), verdict(&own, call, arch, 0));
+                if with != without {
+                    assert_eq!(with, missing, "call {call} on {arch:#x}");
+                    assert!(call > 400, "call {call} is not new");
+                    newer += 1;
+                }
+            }
+            assert!(newer > 100, "{newer} on {arch:#x}");
+        }
+        let permissive: LinuxSeccomp = serde_json::from_str(
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_ERRNO"}]}"#,
+        )
+        .unwrap();
+        assert!(newer_calls::refusal(&permissive, &[]).is_empty());
     }
 
     #[test]

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use kernel::clone::ns;
 use kernel::mount::Propagation;
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{
+    Linux, LinuxNamespaceType, MemoryPolicyFlagType, MemoryPolicyModeType, Spec,
+};
 
 use crate::bundle::Bundle;
 use crate::failure::{Failure, Result};
 use crate::mount_options::Mounting;
+use crate::number_set::NumberSet;
 use crate::process::{self, ValidProcess};
 
 /// Namespaces of a container.
@@ -64,6 +67,15 @@ pub(crate) struct ValidSpec {
     pub(crate) process: ValidProcess,
     pub(crate) rootfs_propagation: (Propagation, bool),
     pub(crate) sysctls: Vec<(String, String)>,
+    pub(crate) memory_policy: Option<MemoryPolicy>,
+}
+
+/// From which memory nodes a container gets its memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MemoryPolicy {
+    /// `MPOL_*` with `MPOL_F_*`, as `set_mempolicy(2)` takes them.
+    pub(crate) mode: u32,
+    pub(crate) nodes: NumberSet,
 }
 
 impl ValidSpec {
@@ -89,6 +101,7 @@ pub(crate) fn validate(bundle: Bundle) -> Result<ValidSpec> {
     let namespaces = namespaces(linux)?;
     check_user_namespace(linux, &namespaces)?;
     check_names(&spec, &namespaces)?;
+    check_supported(linux)?;
     let mounts: Vec<Mounting> = spec
         .mounts()
         .iter()
@@ -108,6 +121,7 @@ pub(crate) fn validate(bundle: Bundle) -> Result<ValidSpec> {
         readonly_rootfs: root.readonly().unwrap_or(false),
         rootfs_propagation: rootfs_propagation(linux)?,
         sysctls: sysctls(linux, &namespaces)?,
+        memory_policy: memory_policy(linux)?,
         namespaces,
         mounts,
         process,
@@ -230,6 +244,58 @@ fn check_names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What would be ignored is refused: a container without it is not the one that was asked for.
+fn check_supported(linux: Option<&Linux>) -> Result<()> {
+    if linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty())) {
+        return Err(mistake(
+            "/linux/netDevices",
+            "moving network devices is not supported yet",
+        ));
+    }
+    if linux.is_some_and(|l| l.intel_rdt().is_some()) {
+        return Err(mistake(
+            "/linux/intelRdt",
+            "intelRdt is specified in config, but Intel RDT is not supported",
+        ));
+    }
+    Ok(())
+}
+
+/// The memory policy of a config.
+pub(crate) fn memory_policy(linux: Option<&Linux>) -> Result<Option<MemoryPolicy>> {
+    use MemoryPolicyFlagType as Flag;
+    use MemoryPolicyModeType as Mode;
+    let Some(policy) = linux.and_then(|l| l.memory_policy().as_ref()) else {
+        return Ok(None);
+    };
+    let mode = match policy.mode() {
+        Mode::MpolDefault => 0,
+        Mode::MpolPreferred => 1,
+        Mode::MpolBind => 2,
+        Mode::MpolInterleave => 3,
+        Mode::MpolLocal => 4,
+        Mode::MpolPreferredMany => 5,
+        Mode::MpolWeightedInterleave => 6,
+    };
+    let mode = policy
+        .flags()
+        .iter()
+        .flatten()
+        .fold(mode, |mode, flag| match flag {
+            Flag::MpolFNumaBalancing => mode | 1 << 13,
+            Flag::MpolFRelativeNodes => mode | 1 << 14,
+            Flag::MpolFStaticNodes => mode | 1 << 15,
+        });
+    let list = policy.nodes().as_deref().unwrap_or_default();
+    let nodes = NumberSet::parse(list).ok_or_else(|| {
+        mistake(
+            "/linux/memoryPolicy/nodes",
+            format!("expected a list as in 0-3,7, got {list:?}"),
+        )
+    })?;
+    Ok(Some(MemoryPolicy { mode, nodes }))
 }
 
 fn rootfs_propagation(linux: Option<&Linux>) -> Result<(Propagation, bool)> {

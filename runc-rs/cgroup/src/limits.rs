@@ -185,6 +185,12 @@ fn v1(resources: &LinuxResources) -> Vec<Setting> {
                 .filter(|v| *v != 0)
                 .map(|v| set("blkio", weight_file(), v)),
         );
+        for device in io.weight_device().iter().flatten() {
+            out.extend(device.weight().map(|weight| {
+                let value = format!("{}:{} {weight}", device.major(), device.minor());
+                set("blkio", format!("{}_device", weight_file()), value)
+            }));
+        }
         for (file, list) in throttles(io) {
             for (major, minor, rate) in list {
                 out.push(set(
@@ -202,6 +208,7 @@ fn v1(resources: &LinuxResources) -> Vec<Setting> {
             page.limit(),
         ));
     }
+    out.extend(rdma(resources));
     if let Some(network) = resources.network() {
         out.extend(
             network
@@ -217,6 +224,16 @@ fn v1(resources: &LinuxResources) -> Vec<Setting> {
         }
     }
     out
+}
+
+/// Limits on RDMA adapters, the same file on v1 and v2.
+fn rdma(resources: &LinuxResources) -> impl Iterator<Item = Setting> + '_ {
+    resources.rdma().iter().flatten().map(|(device, limits)| {
+        let or_max = |n: Option<u32>| n.map_or_else(|| "max".to_owned(), |n| n.to_string());
+        let (handles, objects) = (or_max(limits.hca_handles()), or_max(limits.hca_objects()));
+        let value = format!("{device} hca_handle={handles} hca_object={objects}");
+        set("rdma", "rdma.max", value)
+    })
 }
 
 /// The weight's file has BFQ's name where that scheduler is built in.
@@ -323,6 +340,12 @@ fn v2(resources: &LinuxResources) -> Result<Vec<Setting>> {
                 1 + (u64::from(v.clamp(10, 1000)) - 10) * 9999 / 990,
             )
         }));
+        for device in io.weight_device().iter().flatten() {
+            out.extend(device.weight().map(|weight| {
+                let value = format!("{}:{} {weight}", device.major(), device.minor());
+                set("io", "io.bfq.weight", value)
+            }));
+        }
         for ((file, _), (_, list)) in [("rbps", 0), ("wbps", 1), ("riops", 2), ("wiops", 3)]
             .into_iter()
             .zip(throttles(io))
@@ -343,6 +366,7 @@ fn v2(resources: &LinuxResources) -> Result<Vec<Setting>> {
             page.limit(),
         ));
     }
+    out.extend(rdma(resources));
     let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
     unified.sort();
     for (file, value) in unified {
@@ -389,7 +413,8 @@ mod tests {
         "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "cpus": "0-1"},
         "memory": {"limit": 67108864, "swap": 134217728, "reservation": 33554432},
         "pids": {"limit": 0},
-        "blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}]}
+        "blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}]},
+        "rdma": {"mlx5_1": {"hcaHandles": 3}}
     }"#;
 
     #[test]
@@ -406,6 +431,7 @@ mod tests {
                 "memory.soft_limit_in_bytes 33554432",
                 "pids.max 1",
                 "blkio.throttle.read_bps_device 8:0 1000",
+                "rdma.max mlx5_1 hca_handle=3 hca_object=max",
             ]
         );
     }
@@ -423,6 +449,7 @@ mod tests {
                 "memory.low 33554432",
                 "pids.max 1",
                 "io.max 8:0 rbps=1000",
+                "rdma.max mlx5_1 hca_handle=3 hca_object=max",
             ]
         );
     }

@@ -1,4 +1,4 @@
-//! Scheduling policy, I/O priority, affinity and personality of the calling process.
+//! Scheduling policy, I/O priority, affinity, memory policy and personality of the calling process.
 
 use std::io;
 
@@ -66,5 +66,39 @@ pub fn reset_affinity() -> io::Result<()> {
     let all = [u8::MAX; 1024];
     // SAFETY: pointer and length describe one live array; the kernel cuts the mask down to what exists.
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, all.len(), all.as_ptr()) })?;
+    Ok(())
+}
+
+/// Lets the caller run only on the processors whose bits are set in `mask`, least first. See `sched_setaffinity(2)`.
+///
+/// # Errors
+/// `EINVAL` if its cpuset allows none of them.
+pub fn set_affinity(mask: &[u64]) -> io::Result<()> {
+    // SAFETY: pointer and length describe one live array.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            0,
+            size_of_val(mask),
+            mask.as_ptr(),
+        )
+    })?;
+    Ok(())
+}
+
+/// From which memory nodes the caller gets its memory. `mode` is one of `MPOL_*`, with `MPOL_F_*` added; `nodes` has a bit for
+/// each node, least first. See `set_mempolicy(2)`.
+///
+/// # Errors
+/// `EINVAL` if mode and nodes do not fit together, or a node is not there.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> io::Result<()> {
+    // The kernel reads one bit less than it is told.
+    let bits = if nodes.is_empty() {
+        0
+    } else {
+        nodes.len() * 64 + 1
+    };
+    // SAFETY: pointer and length describe one live array; of an empty one nothing is read.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) })?;
     Ok(())
 }

@@ -13,7 +13,9 @@ use crate::cli::ExecArgs;
 use crate::commands::Globals;
 use crate::commands::kill::has;
 use crate::console::{Signals, receive_master, socket_pair, wait};
-use crate::create::{Console, Spawned, converse, end, preserve, start_and_hear, write_pid_file};
+use crate::create::{
+    Console, Spawned, converse, end, preserve, send_pidfd, start_and_hear, write_pid_file,
+};
 use crate::failure::{Context, Failure, Result};
 use crate::host;
 use crate::init::{Init, Starter};
@@ -23,7 +25,7 @@ use crate::process::{CapabilitySets, ValidProcess, capability_number, validate};
 use crate::seccomp;
 use crate::state::{Record, Status, process_start};
 use crate::sync::Channel;
-use crate::validate::NAMESPACES;
+use crate::validate::{NAMESPACES, memory_policy};
 
 pub(super) fn run(globals: &Globals, args: &ExecArgs) -> Result<u8> {
     let (place, record) = globals.container(&args.id)?;
@@ -59,6 +61,9 @@ pub(super) fn run(globals: &Globals, args: &ExecArgs) -> Result<u8> {
         if let Some(file) = &args.pid_file {
             write_pid_file(file, spawned.pid)?;
         }
+        if let Some(socket) = &args.pidfd_socket {
+            send_pidfd(socket, &spawned, "setns")?;
+        }
         start_and_hear(&spawned.channel, &steps)?;
         Ok(master)
     };
@@ -93,6 +98,9 @@ fn process(globals: &Globals, args: &ExecArgs, record: &Record) -> Result<ValidP
     }
     if wanted.oom_score_adj().is_none() {
         wanted.set_oom_score_adj(own.oom_score_adj());
+    }
+    if wanted.exec_cpu_affinity().is_none() {
+        wanted.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());
     }
     let mut valid = validate(&wanted)?;
     let mut extra = 0;
@@ -231,7 +239,8 @@ fn spawn(
             LinuxPersonalityDomain::PerLinux => 0,
             LinuxPersonalityDomain::PerLinux32 => 8,
         });
-    let steps = plan_exec(valid, &facts, kinds, seccomp.is_some(), persona)?;
+    let memory = memory_policy(linux)?;
+    let steps = plan_exec(valid, &facts, kinds, seccomp.is_some(), persona, memory)?;
     let (preserved, env) = preserve(args.preserve_fds, &valid.env)?;
     let (channel, theirs) = Channel::pair().context(starting)?;
     let init = Init {
@@ -250,6 +259,10 @@ fn spawn(
         state: Vec::new(),
         in_user_namespace: users,
     };
+    if let Some(set) = &valid.first_affinity {
+        kernel::sched::set_affinity(set.words())
+            .context(|| "set initial affinity of exec".to_owned())?;
+    }
     if has(record, ns::PID) {
         // For children only; this process needs its own no more.
         kernel::process::setns(container.as_fd(), ns::PID)

@@ -26,6 +26,10 @@ impl Init<'_> {
             Step::Rlimit(limit) => {
                 nix::sys::resource::setrlimit(limit.resource, limit.soft, limit.hard)?
             }
+            Step::Affinity(set) => kernel::sched::set_affinity(set.words())?,
+            Step::MemoryPolicy(policy) => {
+                kernel::sched::set_memory_policy(policy.mode, policy.nodes.words())?
+            }
             Step::NoNewPrivileges => kernel::process::no_new_privileges()?,
             Step::AppArmor { profile } => {
                 self.label("apparmor/exec", &format!("exec {profile}"))?

@@ -192,6 +192,8 @@ impl Init<'_> {
             | Step::Scheduler { .. }
             | Step::IoPriority { .. }
             | Step::Rlimit(_)
+            | Step::Affinity(_)
+            | Step::MemoryPolicy(_)
             | Step::NoNewPrivileges
             | Step::AppArmor { .. }
             | Step::SeLinux { .. }

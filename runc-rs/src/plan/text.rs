@@ -125,6 +125,13 @@ impl fmt::Display for Step {
             Step::Scheduler { attr } => write!(f, "set scheduler policy {}", attr.policy),
             Step::IoPriority { class, level } => write!(f, "set io priority {class}:{level}"),
             Step::Rlimit(limit) => write!(f, "set {} to {}:{}", limit.name, limit.soft, limit.hard),
+            Step::Affinity(set) => write!(f, "set affinity {:x?}", set.words()),
+            Step::MemoryPolicy(policy) => write!(
+                f,
+                "set memory policy {:#x} of nodes {:x?}",
+                policy.mode,
+                policy.nodes.words()
+            ),
             Step::NoNewPrivileges => f.write_str("set no-new-privileges"),
             Step::AppArmor { profile } => write!(f, "apply apparmor profile {profile}"),
             Step::SeLinux { label } => write!(f, "apply selinux label {label}"),

@@ -42,7 +42,7 @@ listed_gap() { # NAME
 run_checks() {
 	check fmt "$cargo" fmt --all --check
 	check clippy "$cargo" clippy --workspace --all-targets --quiet -- -D warnings
-	check rustdoc env RUSTDOCFLAGS='-D warnings' "$cargo" doc --workspace --no-deps --quiet
+	check rustdoc env RUSTDOCFLAGS='-D warnings' "$cargo" doc --workspace --no-deps --document-private-items --quiet
 
 	local deny
 	if ! deny=$(tests/setup/cargo-deny.sh); then

@@ -3,6 +3,8 @@
 //! It is a clone of its parent, so what the parent read and opened is at hand without being sent. It never prints and never
 //! returns: a failure crosses to the parent as the step's number and the kernel's answer.
 
+mod copy_up;
+mod devices;
 mod identity;
 mod program;
 mod rootfs;

@@ -4,20 +4,21 @@
 //! such a descriptor. Nothing here is looked up twice, so nothing can be exchanged in between.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use kernel::mount::{self, Attr, Propagation, Tree};
 use kernel::path::{self, Within};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, fchmodat, fstat, major, makedev, minor, mknodat};
-use nix::unistd::{Gid, Uid};
+use nix::sys::stat::{SFlag, fstat, major, minor};
 
+use super::copy_up::copy_up;
+use super::devices::{make_device, symlink};
 use super::{Applied, Init, Progress, StepError};
 use crate::host::CgroupView;
 use crate::mount_options::{Mounting, What};
-use crate::plan::{Device, Step};
+use crate::plan::Step;
 
 impl Init<'_> {
     pub(super) fn rootfs(&mut self, step: &Step, progress: &mut Progress) -> Applied {
@@ -347,78 +348,6 @@ fn mount_cgroups(
     Ok(())
 }
 
-fn make_device(root: BorrowedFd<'_>, device: &Device, bind: bool) -> Applied {
-    if bind {
-        let tree = mount::open_tree(mount::cwd(), &device.path, Tree::Clone { recursive: false })?;
-        let place = path::make_file_in(root, &device.path, 0o666)?;
-        return Ok(mount::attach(tree.as_fd(), place.as_fd())?);
-    }
-    let (dir, name) = path::parent_in(root, &device.path)?;
-    let kind = match device.kind {
-        'b' => SFlag::S_IFBLK,
-        'p' => SFlag::S_IFIFO,
-        _ => SFlag::S_IFCHR,
-    };
-    let number = makedev(device.major, device.minor);
-    match mknodat(
-        &dir,
-        &name,
-        kind,
-        Mode::from_bits_truncate(device.mode),
-        number,
-    ) {
-        Ok(()) => {}
-        Err(Errno::EEXIST) => return existing_device(dir.as_fd(), &name, kind, number),
-        Err(errno) => return Err(errno.into()),
-    }
-    // The umask does not count for devices.
-    fchmodat(
-        &dir,
-        &name,
-        Mode::from_bits_truncate(device.mode),
-        nix::sys::stat::FchmodatFlags::FollowSymlink,
-    )?;
-    if device.uid != 0 || device.gid != 0 {
-        let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-        nix::unistd::fchownat(
-            &dir,
-            &name,
-            Some(Uid::from(device.uid)),
-            Some(Gid::from(device.gid)),
-            flags,
-        )?;
-    }
-    Ok(())
-}
-
-/// What an image brings in a device's place must be that device.
-fn existing_device(dir: BorrowedFd<'_>, name: &Path, kind: SFlag, number: u64) -> Applied {
-    let stat = nix::sys::stat::fstatat(dir, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    if stat.st_mode & SFlag::S_IFMT.bits() == kind.bits()
-        && (kind == SFlag::S_IFIFO || stat.st_rdev == number)
-    {
-        Ok(())
-    } else {
-        Err(StepError::from(Errno::EEXIST).about("the image has something else there"))
-    }
-}
-
-fn symlink(root: BorrowedFd<'_>, target: &str, place: &Path) -> Applied {
-    if target == "/proc/kcore" && !Path::new(target).exists() {
-        return Ok(());
-    }
-    let (dir, name) = path::parent_in(root, place)?;
-    match nix::unistd::symlinkat(target, &dir, &name) {
-        Err(Errno::EEXIST) if target == "pts/ptmx" => {
-            // A node would open the host's terminals in place of the container's.
-            nix::unistd::unlinkat(&dir, &name, nix::unistd::UnlinkatFlags::NoRemoveDir)?;
-            Ok(nix::unistd::symlinkat(target, &dir, &name)?)
-        }
-        Err(Errno::EEXIST) => Ok(()),
-        other => Ok(other?),
-    }
-}
-
 /// Opens what is to be covered; `None` if the image has no such path.
 fn covered(root: BorrowedFd<'_>, wanted: &Path) -> io::Result<Option<OwnedFd>> {
     match path::open_in(root, wanted, OFlag::O_PATH.bits(), 0, Within::Root) {
@@ -476,42 +405,4 @@ fn read_only(root: BorrowedFd<'_>, wanted: &Path) -> Applied {
         },
     )?;
     Ok(mount::attach(tree.as_fd(), place.as_fd())?)
-}
-
-/// Copies what the image has at `from` into the new filesystem `to`. Links are copied as links and never followed.
-fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Applied {
-    let via = |fd: BorrowedFd<'_>| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-    let readable = path::open_in(
-        from,
-        Path::new("."),
-        (OFlag::O_RDONLY | OFlag::O_DIRECTORY).bits(),
-        0,
-        Within::Root,
-    )?;
-    Ok(copy_tree(&via(readable.as_fd()), &via(to))?)
-}
-
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, lchown, symlink};
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let metadata = entry.metadata()?;
-        let kind = metadata.file_type();
-        if kind.is_symlink() {
-            symlink(std::fs::read_link(&source)?, &target)?;
-        } else if kind.is_dir() {
-            std::fs::create_dir(&target)?;
-            copy_tree(&source, &target)?;
-        } else if kind.is_file() {
-            std::fs::copy(&source, &target)?;
-        } else {
-            continue; // sockets, fifos and devices of an image mean nothing here
-        }
-        lchown(&target, Some(metadata.uid()), Some(metadata.gid()))?;
-        if !kind.is_symlink() {
-            std::fs::set_permissions(&target, metadata.permissions())?;
-        }
-    }
-    Ok(())
 }

@@ -3,9 +3,12 @@
 //! 1. [`bundle`] keeps a task's directory.
 //! 2. [`phrases`] tells what a runtime's words mean.
 //! 3. [`view`] is what is known of a task, and how reports change it.
-//! 4. [`supervisor`] is the one owner of a task's run-time state: it takes
+//! 4. [`slots`] knows which ids are taken and how to reach each task, by the
+//!    [`command`]s that it takes.
+//! 5. [`supervisor`] is the one owner of a task's run-time state: it takes
 //!    commands, hears from the shim, and publishes a [`view`] after each change.
-//! 5. [`create`] brings a task into being, [`reconnect`] finds those that an
+//! 6. [`ending`] is what a task's end takes, in order or after a dead shim.
+//! 7. [`create`] brings a task into being, [`reconnect`] finds those that an
 //!    earlier daemon left running.
 //!
 //! Nothing here is durable but what [`bundle`] writes under the state
@@ -13,11 +16,10 @@
 //! not change a task's state (signals, sizes, statistics) goes to the shim
 //! directly, on the caller's own task.
 
-use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::containers::Runtime;
 use crate::error::{Error, Kind, Result};
@@ -25,28 +27,26 @@ use crate::events::{Envelope, Events};
 use crate::labels::Labels;
 use crate::namespace::{Namespace, check_identifier};
 pub use crate::shim::{DEFAULT_RUNTIME, Deleted, Exit, ProcessEntry, ProcessState, Status, TaskIo};
-use crate::shim::{Launcher, Shim, event};
+use crate::shim::{Launcher, event};
 use crate::values::{AnyValue, Mount};
 
 mod bundle;
-mod create;
 mod phrases;
-mod reconnect;
-mod supervisor;
 mod view;
+
+mod command;
+mod slots;
+
+mod ending;
+mod supervisor;
+
+mod create;
+mod reconnect;
 
 pub use reconnect::{Reconnected, Repair};
 
-use supervisor::Command;
-use view::View;
-
-/// Commands and events that wait for one supervisor. When it is full, callers
-/// and that container's shim wait.
-const COMMANDS: usize = 64;
-
-/// How many ends of dead shims' tasks to remember, so that an event their shim
-/// had sent before it died is not published a second time.
-const REMEMBERED_ENDS: usize = 256;
+use command::Command;
+use slots::{Handle, Key, Shared};
 
 /// Where tasks live and what shims are told.
 #[derive(Debug, Clone)]
@@ -81,56 +81,13 @@ pub struct Tasks {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    /// `<state>/tasks`.
-    dir: PathBuf,
-    /// Where the default runtime keeps its state.
-    runtime_root: String,
-    launcher: Launcher,
-    events: Events,
-    slots: Mutex<HashMap<Key, Slot>>,
-    ended: Mutex<VecDeque<(Key, u32)>>,
-}
-
-/// A task's name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    namespace: Namespace,
-    id: String,
-}
-
-/// A taken id. From the moment it is taken its shim's events have a place to
-/// go, so that none is lost however early it comes.
-#[derive(Debug)]
-struct Slot {
-    commands: mpsc::Sender<Command>,
-    /// Absent while the task is being created or found again.
-    handle: Option<Handle>,
-}
-
-/// How to reach a task.
-#[derive(Debug, Clone)]
-struct Handle {
-    commands: mpsc::Sender<Command>,
-    view: watch::Receiver<View>,
-    shim: Shim,
-}
-
 impl Tasks {
     /// Tasks under `config.state`, none of them known yet: those that an
     /// earlier daemon left are found by [`Tasks::reconnect`].
     #[must_use]
     pub fn new(config: TasksConfig, events: Events) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                dir: config.state.join("tasks"),
-                runtime_root: config.state.join("runc").to_string_lossy().into_owned(),
-                launcher: config.launcher,
-                events,
-                slots: Mutex::default(),
-                ended: Mutex::default(),
-            }),
+            shared: Arc::new(Shared::new(&config.state, config.launcher, events)),
         }
     }
 
@@ -471,64 +428,6 @@ impl Tasks {
             .await
             .unwrap_or_else(|_| Err(not_found(id)))
             .map_err(phrases::classify)
-    }
-}
-
-impl Shared {
-    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes an id; its commands arrive at the result.
-    fn reserve(&self, key: &Key) -> Result<mpsc::Receiver<Command>> {
-        let (commands, receiver) = mpsc::channel(COMMANDS);
-        let mut slots = self.slots();
-        if slots.contains_key(key) {
-            return Err(Kind::AlreadyExists.error(format!("task {}: already exists", key.id)));
-        }
-        slots.insert(
-            key.clone(),
-            Slot {
-                commands,
-                handle: None,
-            },
-        );
-        Ok(receiver)
-    }
-
-    /// Gives the id back.
-    fn release(&self, key: &Key) {
-        self.slots().remove(key);
-    }
-
-    /// Remembers that the end of `key`'s task with init `pid` was announced
-    /// on behalf of its dead shim.
-    fn remember_end(&self, key: &Key, pid: u32) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if ended.len() == REMEMBERED_ENDS {
-            ended.pop_front();
-        }
-        ended.push_back((key.clone(), pid));
-    }
-
-    /// Whether a shim's report of an end arrives after we have announced it.
-    fn is_old_news(&self, key: &Key, reported: Option<&event::TaskEvent>) -> bool {
-        let Some(event::TaskEvent::Exited { pid, .. } | event::TaskEvent::Deleted { pid, .. }) =
-            reported
-        else {
-            return false;
-        };
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended
-            .iter()
-            .any(|(old, old_pid)| old == key && old_pid == pid)
-    }
-
-    /// Publishes an event of our own making.
-    fn publish(&self, key: &Key, topic: &str, event: AnyValue) {
-        if let Err(err) = self.events.publish(&key.namespace, topic, event) {
-            tracing::error!(topic, container_id = key.id, error = %err, "publish event");
-        }
     }
 }
 

@@ -15,9 +15,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::bundle::{Bundle, Record};
-use super::supervisor::{self, Command, Start, supervise};
+use super::command::Command;
+use super::ending;
+use super::slots::{Key, Shared};
+use super::supervisor::{Start, supervise};
 use super::view::View;
-use super::{CreateTask, Key, Shared, phrases};
+use super::{CreateTask, phrases};
 use crate::blocking;
 use crate::error::{Result, chain};
 use crate::shim::launch::Whose;
@@ -167,7 +170,7 @@ impl Steps<'_> {
             )
         };
         if let Some(shim) = &self.shim {
-            supervisor::shut_down(shim, self.shared.others_use(self.key, shim)).await;
+            ending::shut_down(shim, self.shared.others_use(self.key, shim)).await;
         }
         if self.started
             && let Err(err) = self.shared.launcher.delete(self.binary, self.whose()).await
@@ -178,19 +181,6 @@ impl Steps<'_> {
         if let Err(err) = blocking(move || bundle.remove()).await {
             note("remove bundle", &err);
         }
-    }
-}
-
-impl Shared {
-    /// Whether the shim also holds other containers, as a pod's does.
-    pub(super) fn others_use(&self, key: &Key, shim: &Shim) -> bool {
-        self.slots().iter().any(|(other, slot)| {
-            other != key
-                && slot
-                    .handle
-                    .as_ref()
-                    .is_some_and(|handle| handle.shim.socket() == shim.socket())
-        })
     }
 }
 

@@ -20,9 +20,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::bundle::{Bundle, Record};
-use super::supervisor::{self, Command, Start, supervise};
+use super::command::Command;
+use super::ending;
+use super::slots::{Key, Shared};
+use super::supervisor::{Start, supervise};
 use super::view::View;
-use super::{Key, Shared};
 use crate::blocking;
 use crate::error::{Because, Error, Kind, Result, chain};
 use crate::namespace::{Namespace, check_identifier};
@@ -245,9 +247,9 @@ impl Remains<'_> {
 
     async fn never_created(self, shim: Option<Shim>) -> Result<Found> {
         if let Some(shim) = shim {
-            supervisor::shut_down(&shim, false).await;
+            ending::shut_down(&shim, false).await;
         }
-        supervisor::clean_up(self.shared, self.key, &self.record.shim, self.bundle).await?;
+        ending::clean_up(self.shared, self.key, &self.record.shim, self.bundle).await?;
         Ok(repaired("undid a creation that was cut short"))
     }
 
@@ -265,7 +267,7 @@ impl Remains<'_> {
                 self.shared.events.forward(envelope)?;
             }
         }
-        let result = supervisor::clean_up(
+        let result = ending::clean_up(
             self.shared,
             self.key,
             &self.record.shim,
@@ -278,7 +280,7 @@ impl Remains<'_> {
         };
         let deleted = told.unwrap_or_else(|| Deleted {
             pid,
-            exit: supervisor::lost_exit(result.ok()),
+            exit: ending::lost_exit(result.ok()),
         });
         if told.is_none() {
             let event = event::exited(&self.key.id, &self.key.id, deleted.pid, deleted.exit);

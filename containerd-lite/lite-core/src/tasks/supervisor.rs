@@ -13,73 +13,26 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::bundle::Bundle;
+use super::command::{Command, Reply, tell};
+use super::ending::{LOST, clean_up, delete, lost_exit};
+use super::slots::{Handle, Key, Shared};
 use super::view::View;
-use super::{Handle, Key, Shared};
-use crate::blocking;
 use crate::error::{Kind, Result};
 use crate::events::Envelope;
 use crate::shim::event::{self, TaskEvent};
-use crate::shim::launch::Whose;
 use crate::shim::log::LogReader;
 use crate::shim::{Deleted, Exit, ProcessState, Shim, Status, TaskIo};
-use crate::values::AnyValue;
 
-/// What a process gets whose shim died under it, and with it the knowledge of
-/// its end: killed.
-pub(super) const LOST: u32 = 137;
-
-/// How long a shim may take to agree to end, and then to be gone.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
+mod exits;
 
 /// How long a shim may take to say what state a process is in.
 const STATE_TIMEOUT: Duration = Duration::from_secs(10);
-
-pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
-
-/// What a supervisor is asked, and what it is told.
-#[derive(Debug)]
-pub(super) enum Command {
-    Start {
-        exec: Option<String>,
-        reply: Reply<u32>,
-    },
-    Exec {
-        exec: String,
-        io: TaskIo,
-        process: AnyValue,
-        reply: Reply<()>,
-    },
-    Wait {
-        exec: Option<String>,
-        reply: Reply<Exit>,
-    },
-    Delete {
-        reply: Reply<Deleted>,
-    },
-    DeleteExec {
-        exec: String,
-        reply: Reply<Deleted>,
-    },
-    Pause {
-        reply: Reply<()>,
-    },
-    Resume {
-        reply: Reply<()>,
-    },
-    /// Ask the shim for an exec that is not in the view.
-    Adopt {
-        exec: String,
-        reply: Reply<ProcessState>,
-    },
-    /// The shim reports.
-    Event(Envelope),
-}
 
 /// The outcome of a call that ran beside the supervisor.
 enum Done {
@@ -303,35 +256,13 @@ impl Supervisor {
                 exec,
                 result,
                 reply,
-            } => {
-                if let Ok(pid) = result {
-                    self.published
-                        .send_modify(|view| view.started(exec.as_deref(), pid));
-                    if let Some(exec) = exec {
-                        self.await_exit(Some(exec));
-                    }
-                }
-                tell(reply, result);
-            }
+            } => self.on_started(exec, result, reply),
             Done::Added {
                 exec,
                 io,
                 result,
                 reply,
-            } => {
-                if result.is_ok() {
-                    let state = ProcessState {
-                        id: exec.clone(),
-                        pid: 0,
-                        status: Status::Created,
-                        io,
-                        exit: None,
-                    };
-                    self.published
-                        .send_modify(|view| drop(view.execs.insert(exec, state)));
-                }
-                tell(reply, result);
-            }
+            } => self.on_added(exec, io, result, reply),
             // An error says that the process or the shim is gone, and both
             // show in other ways.
             Done::Ended { exec, result } => {
@@ -353,16 +284,7 @@ impl Supervisor {
                 exec,
                 result,
                 reply,
-            } => {
-                if result.is_ok() {
-                    self.published
-                        .send_modify(|view| drop(view.execs.remove(&exec)));
-                    self.announced.remove(&exec);
-                    self.waiting
-                        .retain(|(waited, _)| waited.as_ref() != Some(&exec));
-                }
-                tell(reply, result);
-            }
+            } => self.on_exec_deleted(&exec, result, reply),
             Done::Adopted {
                 exec,
                 result,
@@ -379,6 +301,43 @@ impl Supervisor {
             }
         }
         false
+    }
+
+    fn on_started(&mut self, exec: Option<String>, result: Result<u32>, reply: Reply<u32>) {
+        if let Ok(pid) = result {
+            self.published
+                .send_modify(|view| view.started(exec.as_deref(), pid));
+            if exec.is_some() {
+                self.await_exit(exec);
+            }
+        }
+        tell(reply, result);
+    }
+
+    fn on_added(&mut self, exec: String, io: TaskIo, result: Result<()>, reply: Reply<()>) {
+        if result.is_ok() {
+            let state = ProcessState {
+                id: exec.clone(),
+                pid: 0,
+                status: Status::Created,
+                io,
+                exit: None,
+            };
+            self.published
+                .send_modify(|view| drop(view.execs.insert(exec, state)));
+        }
+        tell(reply, result);
+    }
+
+    fn on_exec_deleted(&mut self, exec: &str, result: Result<Deleted>, reply: Reply<Deleted>) {
+        if result.is_ok() {
+            self.published
+                .send_modify(|view| drop(view.execs.remove(exec)));
+            self.announced.remove(exec);
+            self.waiting
+                .retain(|(waited, _)| waited.as_deref() != Some(exec));
+        }
+        tell(reply, result);
     }
 
     fn on_event(&mut self, envelope: Envelope) {
@@ -401,26 +360,6 @@ impl Supervisor {
         }
         if let Err(err) = self.shared.events.forward(envelope) {
             tracing::warn!(container_id = self.key.id, error = %err, "event of a shim");
-        }
-    }
-
-    fn on_wait(&mut self, exec: Option<String>, reply: Reply<Exit>) {
-        let known = self
-            .published
-            .borrow()
-            .process(exec.as_deref())
-            .map(|process| process.exit);
-        match known {
-            Some(Some(exit)) => tell(reply, Ok(exit)),
-            Some(None) => {
-                // Callers that gave up must not pile up here.
-                self.waiting.retain(|(_, reply)| !reply.is_closed());
-                self.waiting.push((exec, reply));
-            }
-            None => tell(
-                reply,
-                Err(Kind::NotFound.error(format!("process {} not found", exec.unwrap_or_default()))),
-            ),
         }
     }
 
@@ -567,61 +506,6 @@ impl Supervisor {
         }
     }
 
-    /// Records an exit and answers those who wait for it.
-    fn exited(&mut self, exec: Option<&str>, exit: Exit) {
-        self.published.send_modify(|view| view.exited(exec, exit));
-        let Some(exit) = self
-            .published
-            .borrow()
-            .process(exec)
-            .and_then(|process| process.exit)
-        else {
-            return;
-        };
-        for (waited, reply) in std::mem::take(&mut self.waiting) {
-            if waited.as_deref() == exec {
-                tell(reply, Ok(exit));
-            } else {
-                self.waiting.push((waited, reply));
-            }
-        }
-    }
-
-    /// Publishes every exit in the view whose event has not gone out.
-    fn announce_exits(&mut self) {
-        let view = self.published.borrow().clone();
-        for process in view.execs.values().chain([&view.init]) {
-            if let Some(exit) = process.exit
-                && self.announced.insert(process.id.clone())
-            {
-                let event = event::exited(&self.key.id, &process.id, process.pid, exit);
-                self.shared.publish(&self.key, event::EXIT_TOPIC, event);
-            }
-        }
-    }
-
-    /// Waits, beside the events, for every process that has not ended: an
-    /// event can be lost with the shim's connection, an answer cannot.
-    fn await_exits(&mut self) {
-        let view = self.published.borrow().clone();
-        if view.init.exit.is_none() {
-            self.await_exit(None);
-        }
-        for process in view.execs.into_values() {
-            if process.exit.is_none() && process.status != Status::Created {
-                self.await_exit(Some(process.id));
-            }
-        }
-    }
-
-    fn await_exit(&mut self, exec: Option<String>) {
-        let shim = self.shim.clone();
-        self.work.spawn(async move {
-            let result = shim.wait(exec.as_deref()).await;
-            Done::Ended { exec, result }
-        });
-    }
-
     /// Events that were queued when the task ended still reach subscribers;
     /// commands are answered by dropping their reply.
     fn pass_on_leftovers(mut self) {
@@ -632,72 +516,4 @@ impl Supervisor {
             }
         }
     }
-}
-
-/// Deletes a task in its shim, ends the shim and removes the bundle. The
-/// second value says whether the task is gone.
-async fn delete(shim: &Shim, bundle: Bundle, shared_shim: bool) -> (Result<Deleted>, bool) {
-    let result = shim.delete(None).await;
-    match &result {
-        Ok(_) => {}
-        // A shim that does not know its container has nothing to keep.
-        Err(err) if err.kind() == Kind::NotFound => {}
-        Err(_) => return (result, false),
-    }
-    shut_down(shim, shared_shim).await;
-    let path = bundle.path.clone();
-    if let Err(err) = blocking(move || bundle.remove()).await {
-        tracing::error!(bundle = %path.display(), error = crate::error::chain(&err), "remove bundle");
-    }
-    (result, true)
-}
-
-/// Asks a shim to end and waits until it has, unless other containers keep it.
-pub(super) async fn shut_down(shim: &Shim, shared_shim: bool) {
-    let ended = async {
-        match shim.shutdown(SHUTDOWN_TIMEOUT).await {
-            Err(err) if err.kind() != Kind::Unavailable => {
-                tracing::warn!(error = crate::error::chain(&err), "shut down shim");
-            }
-            _ if shared_shim => {}
-            _ => shim.closed().await,
-        }
-    };
-    if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
-        tracing::warn!(socket = %shim.socket().display(), "shim did not end");
-    }
-}
-
-/// Runs the binary of a dead shim to clean up, and removes the bundle.
-pub(super) async fn clean_up(
-    shared: &Shared,
-    key: &Key,
-    binary: &std::path::Path,
-    bundle: Bundle,
-) -> Result<Deleted> {
-    let whose = Whose {
-        namespace: &key.namespace,
-        id: &key.id,
-        bundle: &bundle.path,
-    };
-    let result = shared.launcher.delete(binary, whose).await;
-    blocking(move || bundle.remove()).await.and(result)
-}
-
-/// The exit of a container whose shim is gone, from what its binary found. It
-/// killed what was left, so "0" only means that it does not know.
-pub(super) fn lost_exit(reported: Option<Deleted>) -> Exit {
-    let code = reported
-        .map(|deleted| deleted.exit.code)
-        .filter(|&code| code != 0)
-        .unwrap_or(LOST);
-    Exit {
-        code,
-        at: reported.map_or_else(SystemTime::now, |deleted| deleted.exit.at),
-    }
-}
-
-/// Nobody listening is no error: the caller gave up.
-fn tell<T>(reply: Reply<T>, result: Result<T>) {
-    let _ = reply.send(result);
 }

@@ -89,6 +89,16 @@ impl Daemon {
         self.dir.path().join("root")
     }
 
+    /// Everything of this daemon's: its sockets and bundles are in `state`.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its parent cgroup's name. What runs outside it is not swept up.
+    pub(crate) fn cgroup_parent(&self) -> &str {
+        &self.cgroup_parent
+    }
+
     async fn client(&self) -> EngineClient<Channel> {
         let socket = self.dir.path().join("state/containerd-lite.sock");
         let patience = Instant::now() + Duration::from_secs(20);

@@ -1,7 +1,10 @@
 //! The engine through the real daemon: `engine.v1` over its socket, containers
 //! of a busybox image made here, run by our own shim and runtime.
 //!
-//! Needs root, `/bin/busybox` (static), and the binaries of the packages `shim`
+//! Tasks are also driven past the engine, by `ctr` and on Debian's
+//! `containerd-shim-runc-v2` as well as on ours.
+//!
+//! Needs root, `/bin/busybox` (static), containerd and runc for their share, and the binaries of the packages `shim`
 //! and `runc-rs` beside the daemon's.
 #![expect(
     clippy::unwrap_used,
@@ -17,3 +20,4 @@ mod images;
 mod life;
 mod restart;
 mod run;
+mod shims;

@@ -239,6 +239,16 @@ impl Lab {
             .map(|r| r.pid)
     }
 
+    /// Waits until `pid` runs `program`. A runtime's start returns once it has
+    /// let init go, so for a moment init may still be the runtime's own
+    /// program, whose threads count as the container's.
+    pub(crate) async fn wait_until_it_runs(&self, pid: u32, program: &str) {
+        let comm = format!("/proc/{pid}/comm");
+        while fs::read_to_string(&comm).unwrap().trim_end() != program {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub(crate) async fn wait(&self, id: &str, exec: &str) -> u32 {
         let request = WaitRequest {
             id: id.into(),

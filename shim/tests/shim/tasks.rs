@@ -529,7 +529,8 @@ fn containers_of_a_pod_share_a_shim() {
 #[test]
 fn statistics_count_the_containers_memory_and_processes() {
     in_lab(async |lab| {
-        lab.run("c", &["sleep", "1000"]).await;
+        let pid = lab.run("c", &["sleep", "1000"]).await;
+        lab.wait_until_it_runs(pid, "sleep").await;
         let response: StatsResponse = lab
             .call("c", "Stats", StatsRequest { id: "c".into() })
             .await

@@ -91,10 +91,16 @@ fn shims(daemon: &Daemon, id: &str) -> Vec<Pid> {
     processes.collect()
 }
 
-fn kill_shim(daemon: &Daemon, id: &str) {
+/// Kills the shim and returns the socket it listened on, outside the bundle.
+fn kill_shim(daemon: &Daemon, id: &str) -> PathBuf {
     let shims = shims(daemon, id);
     assert_eq!(shims.len(), 1, "shims of {id}");
+    let bundle = daemon.dir().join("state/tasks/default").join(id);
+    let address = fs::read_to_string(bundle.join("address")).unwrap();
+    let socket = PathBuf::from(address.trim().strip_prefix("unix://").unwrap());
+    assert!(socket.exists(), "{}", socket.display());
     kill(shims[0], Signal::SIGKILL).unwrap();
+    socket
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
@@ -198,12 +204,13 @@ async fn dead_shim(runtime: &str) {
     run_detached(&daemon, runtime, "c", "sleep 1000");
     let (pid, status) = task(&daemon, "c").unwrap();
     assert_eq!(status, "RUNNING");
-    kill_shim(&daemon, "c");
+    let shims_socket = kill_shim(&daemon, "c");
     eventually("the task to go", || task(&daemon, "c").is_none());
     eventually("init's end", || {
         !fs::exists(format!("/proc/{pid}")).unwrap()
     });
     leaves_nothing(&daemon, "c");
+    assert!(!shims_socket.exists(), "{} is left", shims_socket.display());
 
     let heard = heard.until_now().await;
     let exits: Vec<TaskExit> = decoded(&heard, "/tasks/exit");
@@ -296,13 +303,14 @@ async fn restart(runtime: &str) {
     daemon.kill();
     fs::write(format!("/proc/{ends}/root/tmp/go"), "").unwrap();
     eventually("the exit", || !fs::exists(format!("/proc/{ends}")).unwrap());
-    kill_shim(&daemon, "lost");
+    let lost_socket = kill_shim(&daemon, "lost");
     let _engine = daemon.restart().await;
 
     assert_eq!(task(&daemon, "stays"), Some((pid, "RUNNING".to_owned())));
     assert_eq!(task(&daemon, "ends").unwrap().1, "STOPPED");
     assert_eq!(task(&daemon, "lost"), None);
     leaves_nothing(&daemon, "lost");
+    assert!(!lost_socket.exists(), "{} is left", lost_socket.display());
     let fifos = daemon.dir().join("fifo").display().to_string();
     let exec = [
         "tasks",

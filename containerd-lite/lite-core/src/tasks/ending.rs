@@ -1,13 +1,17 @@
 //! How tasks end: deleted through their shim, or cleaned up after a dead one.
 //! Run beside the supervisor, which must not wait.
 
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::bundle::Bundle;
 use super::slots::{Key, Shared};
 use crate::blocking;
-use crate::error::{Kind, Result};
+use crate::error::{Because, Kind, Result};
 use crate::shim::launch::Whose;
 use crate::shim::{Deleted, Exit, Shim};
 
@@ -56,7 +60,8 @@ pub(super) async fn shut_down(shim: &Shim, shared_shim: bool) {
     }
 }
 
-/// Runs the binary of a dead shim to clean up, and removes the bundle.
+/// Runs the binary of a dead shim to clean up, and removes the bundle and the
+/// socket that the shim could no longer remove.
 pub(super) async fn clean_up(
     shared: &Shared,
     key: &Key,
@@ -69,7 +74,33 @@ pub(super) async fn clean_up(
         bundle: &bundle.path,
     };
     let result = shared.launcher.delete(binary, whose).await;
-    blocking(move || bundle.remove()).await.and(result)
+    let removed = blocking(move || {
+        // A record that does not read costs the socket, not the clean-up.
+        let endpoint = bundle
+            .load()
+            .ok()
+            .flatten()
+            .and_then(|record| record.endpoint);
+        let endpoint = endpoint.or_else(|| bundle.address());
+        bundle.remove()?;
+        endpoint.map_or(Ok(()), |endpoint| remove_stale(&endpoint.socket))
+    });
+    removed.await.and(result)
+}
+
+/// Removes a socket that nobody answers. One that somebody does is left, as
+/// its shim may live on for other containers.
+fn remove_stale(socket: &Path) -> Result<()> {
+    // connect(2) refuses a file that is no socket in the same way.
+    let is_socket = fs::symlink_metadata(socket).is_ok_and(|meta| meta.file_type().is_socket());
+    let refused = match UnixStream::connect(socket) {
+        Ok(_) => false,
+        Err(err) => err.kind() == io::ErrorKind::ConnectionRefused,
+    };
+    if is_socket && refused {
+        fs::remove_file(socket).op(|| format!("remove socket {}", socket.display()))?;
+    }
+    Ok(())
 }
 
 /// The exit of a container whose shim is gone, from what its binary found. It
@@ -82,5 +113,32 @@ pub(super) fn lost_exit(reported: Option<Deleted>) -> Exit {
     Exit {
         code,
         at: reported.map_or_else(SystemTime::now, |deleted| deleted.exit.at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn only_a_socket_that_nobody_answers_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stale, live, file) = (
+            dir.path().join("stale"),
+            dir.path().join("live"),
+            dir.path().join("file"),
+        );
+        drop(UnixListener::bind(&stale).unwrap());
+        let _listener = UnixListener::bind(&live).unwrap();
+        for path in [&stale, &live, &dir.path().join("absent")] {
+            remove_stale(path).unwrap();
+        }
+        assert!(!stale.exists());
+        assert!(live.exists());
+        fs::write(&file, "data").unwrap();
+        remove_stale(&file).unwrap();
+        assert!(file.exists());
     }
 }

@@ -41,7 +41,7 @@ pub struct Config {
         value_name = "DIR"
     )]
     pub state: PathBuf,
-    /// Path of the gRPC socket [default: <state>/containerd-lite.sock]
+    /// Path of the gRPC socket; containerd-lite.sock in the state directory by default
     #[arg(long, short = 'a', value_name = "SOCK")]
     pub address: Option<PathBuf>,
     /// Cgroup under which the engine puts its containers

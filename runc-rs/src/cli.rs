@@ -187,7 +187,7 @@ pub(crate) struct ExecArgs {
     /// Give the process a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
-    /// User as UID[:GID]
+    /// User as UID or UID:GID
     #[arg(short, long, value_name = "UID[:GID]")]
     pub(crate) user: Option<String>,
     /// Supplementary group
@@ -220,7 +220,7 @@ pub(crate) struct ExecArgs {
     /// Pass this many descriptors after stdio and those of LISTEN_FDS
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) preserve_fds: u32,
-    /// Existing cgroup below the container's, as [CONTROLLER:]PATH
+    /// Existing cgroup below the container's, as PATH or CONTROLLER:PATH
     #[arg(long, value_name = "CGROUP")]
     pub(crate) cgroup: Vec<String>,
     /// Also in a paused container

@@ -29,7 +29,7 @@ pub fn format(time: SystemTime) -> String {
     text
 }
 
-/// Reads what [`format`] and Go's `RFC3339Nano` write, with any offset.
+/// Reads what [`format()`] and Go's `RFC3339Nano` write, with any offset.
 /// `None` for anything else and for times before 1970.
 #[must_use]
 pub fn parse(text: &str) -> Option<SystemTime> {

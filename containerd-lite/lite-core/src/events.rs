@@ -1,7 +1,7 @@
 //! The event exchange: whatever happens is published here once, and each
 //! subscriber gets it in the same order.
 //!
-//! 1. [`topic`] checks what an event is filed under.
+//! 1. [`check_topic`] checks what an event is filed under.
 //! 2. [`Events::publish`] stamps an event, [`Events::forward`] takes one that
 //!    a shim or a client has stamped already.
 //! 3. Each [`Subscription`] has its own bounded queue behind containerd's

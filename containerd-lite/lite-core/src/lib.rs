@@ -3,7 +3,7 @@
 //!
 //! Modules stand in the order in which data flows; each uses only those above
 //! it. Stores are synchronous, cheap to clone and safe to share; async callers
-//! go through [`blocking`].
+//! go through [`blocking()`].
 
 mod blocking;
 mod containers;

@@ -4,8 +4,8 @@
 //! exists:
 //! 1. [`Snapshots::prepare`](crate::Snapshots::prepare) an active snapshot
 //!    `extract-<unique> <chainID>` over the one below;
-//! 2. [`layers::apply_blob`](crate::layers::apply_blob) into its upper
-//!    directory, digests verified against manifest and config;
+//! 2. [`layers::apply_blob`] into its upper directory, digests verified
+//!    against manifest and config;
 //! 3. commit it under the chainID.
 //!
 //! Whoever commits first wins; the loser drops its copy and goes on from the

@@ -100,6 +100,7 @@ impl Engine {
             let engine = engine.clone();
             lite_core::blocking(move || engine.read_records()).await?
         };
+        let mut settling = Vec::new();
         for record in stored {
             let plan = reconcile::look(&engine, &record).await;
             if plan != reconcile::Plan::Keep {
@@ -110,8 +111,11 @@ impl Engine {
                     "reconcile container"
                 );
             }
-            engine.enter(record, plan);
+            let handle = engine.enter(record, plan);
+            settling.push(async move { handle.settled(plan).await });
         }
+        // The first answer tells of every end that came before it.
+        futures_util::future::join_all(settling).await;
         Ok(engine)
     }
 
@@ -217,12 +221,23 @@ impl Engine {
         self.enter(record, reconcile::Plan::Keep);
     }
 
-    fn enter(&self, record: Record, plan: reconcile::Plan) {
+    /// Collects what a failed transfer has brought. Its error is the one to
+    /// tell; what cannot be collected now is at the next collection.
+    pub(crate) async fn sweep(&self) {
+        let core = self.core().clone();
+        let swept = lite_core::blocking(move || lite_core::gc::collect(&core)).await;
+        if let Err(err) = swept {
+            tracing::warn!(error = %lite_core::chain(&err), "collect after a failed transfer");
+        }
+    }
+
+    fn enter(&self, record: Record, plan: reconcile::Plan) -> Handle {
         let (id, name) = (record.id.clone(), record.name.clone());
         let handle = supervisor::spawn(self.clone(), record, plan);
         let mut index = self.index();
         index.names.insert(name, id.clone());
-        index.by_id.insert(id, handle);
+        index.by_id.insert(id, handle.clone());
+        handle
     }
 
     /// Forgets a container that is gone; its name is free.

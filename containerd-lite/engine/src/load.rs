@@ -13,7 +13,13 @@ use crate::images;
 /// InvalidArgument for what is no such archive; DataLoss and
 /// FailedPrecondition naming the digest of what is corrupt.
 pub async fn load(engine: &Engine, archive: impl AsyncRead + Send + Unpin) -> Result<Vec<String>> {
-    let images = import::import(engine.core(), engine.ns(), archive).await?;
+    let images = match import::import(engine.core(), engine.ns(), archive).await {
+        Ok(images) => images,
+        Err(err) => {
+            engine.sweep().await;
+            return Err(err);
+        }
+    };
     let engine = engine.clone();
     lite_core::blocking(move || {
         let (core, ns) = (engine.core(), engine.ns());

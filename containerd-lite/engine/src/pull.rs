@@ -71,6 +71,11 @@ pub fn pull(
             (outcome, ()) = async { tokio::join!(work, forwarded) } => outcome,
             () = news.closed() => return,
         };
+        if let Err(err) = &outcome
+            && leaves_litter(err.kind())
+        {
+            engine.sweep().await;
+        }
         let last = outcome.map(|pulled| PullNews::Done {
             reference: pulled.image.name.clone(),
             digest: pulled.image.target.digest.as_str().to_owned(),
@@ -79,6 +84,15 @@ pub fn pull(
         let _ = news.send(last).await;
     });
     Ok(receiver)
+}
+
+/// Whether what has arrived is of no use to the next pull. A registry that is
+/// away comes back, and then the pull goes on where it stopped.
+fn leaves_litter(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Unavailable | Kind::Cancelled | Kind::DeadlineExceeded
+    )
 }
 
 async fn forward(mut raw: mpsc::Receiver<PullProgress>, news: &mpsc::Sender<Result<PullNews>>) {

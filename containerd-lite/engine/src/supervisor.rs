@@ -8,7 +8,7 @@
 //! between a start and its record finds the task running and records it then.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lite_core::{Error, Kind, Result, chain};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -79,6 +79,20 @@ impl Handle {
             .await
     }
 
+    /// Waits until what [`spawn`] was told to begin with shows in the record,
+    /// at most for [`SETTLING`]: a shim that hangs holds up only its container.
+    pub(crate) async fn settled(&self, plan: Plan) {
+        let shows = async {
+            match plan {
+                Plan::Keep | Plan::Watch(_) | Plan::DropTask => {}
+                Plan::Reap(_) | Plan::Record(_) => drop(self.not_running().await),
+                Plan::Remove => drop(self.gone().await),
+            }
+        };
+        // What is late goes on, and shows when it is done.
+        let _ = tokio::time::timeout(SETTLING, shows).await;
+    }
+
     async fn until(&self, done: impl FnMut(&View) -> bool) -> Arc<Record> {
         let mut view = self.view.clone();
         // A closed channel is a container that is gone: the last view stands.
@@ -138,12 +152,18 @@ struct Supervisor {
     doomed: bool,
 }
 
+/// How long the daemon's start waits for a container's end to be recorded.
+const SETTLING: Duration = Duration::from_secs(5);
+
 /// Starts the supervisor of `record`'s container, which begins with `plan`.
 pub(crate) fn spawn(engine: Engine, mut record: Record, plan: Plan) -> Handle {
     if let Plan::Watch(pid) = plan {
         record.phase = Phase::Running;
         record.run.pid = pid;
         record.run.started_at.get_or_insert_with(SystemTime::now);
+    }
+    if let Plan::Reap(_) = plan {
+        record.phase = Phase::Running;
     }
     let first = View {
         record: Arc::new(record.clone()),
@@ -202,10 +222,7 @@ impl Supervisor {
                 self.store(None).await;
                 self.watch();
             }
-            Plan::Reap(ending) => {
-                self.record.phase = Phase::Running;
-                self.reap(ending);
-            }
+            Plan::Reap(ending) => self.reap(ending),
             Plan::Record(ending) => self.ended(ending).await,
             Plan::DropTask => self.drop_task(),
             Plan::Remove => self.remove().await,

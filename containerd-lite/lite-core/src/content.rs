@@ -322,6 +322,11 @@ impl ContentStore {
         writing.contains(&(ns.clone(), reference.to_owned()))
     }
 
+    /// Whether this ingest holds no byte yet.
+    pub(crate) fn is_empty_ingest(&self, id: i64) -> bool {
+        fs::metadata(self.0.ingest(id)).map_or(true, |file| file.len() == 0)
+    }
+
     /// Removes a blob's file and returns the bytes it had. The caller has
     /// removed the last record of it, and no commit runs.
     pub(crate) fn remove_file(&self, digest: &Digest) -> Result<u64> {

@@ -104,8 +104,9 @@ fn sweep(tx: &Connection, content: &ContentStore) -> Result<Swept> {
             swept.snapshots.push(number);
         }
     }
-    for (id, ns, reference) in old_ingests(tx, now)? {
-        if !content.is_written(&ns, &reference) {
+    for (id, ns, reference, old) in unleased_ingests(tx, now)? {
+        // One without a byte, as a failed pull leaves them, is nothing to resume.
+        if (old || content.is_empty_ingest(id)) && !content.is_written(&ns, &reference) {
             content::forget_ingest(tx, &ns, &reference)?;
             swept.ingests.push(id);
         }
@@ -160,8 +161,11 @@ fn all_snapshots(tx: &Connection) -> Result<Vec<(i64, Namespace, String, String)
     })
 }
 
-/// Ingests past their time that no lease holds.
-fn old_ingests(tx: &Connection, now: SystemTime) -> Result<Vec<(i64, Namespace, String)>> {
+/// Ingests that no lease holds, and whether their time is over.
+fn unleased_ingests(
+    tx: &Connection,
+    now: SystemTime,
+) -> Result<Vec<(i64, Namespace, String, bool)>> {
     let mut query = tx.prepare(
         "SELECT id, namespace, ref, started_at FROM ingests i WHERE NOT EXISTS (
             SELECT 1 FROM lease_resources l
@@ -170,9 +174,8 @@ fn old_ingests(tx: &Connection, now: SystemTime) -> Result<Vec<(i64, Namespace, 
     let mut found = Vec::new();
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
-        if from_nanos(row.get("started_at")?) + INGEST_LIFE < now {
-            found.push((row.get("id")?, namespace(row)?, row.get("ref")?));
-        }
+        let old = from_nanos(row.get("started_at")?) + INGEST_LIFE < now;
+        found.push((row.get("id")?, namespace(row)?, row.get("ref")?, old));
     }
     Ok(found)
 }

@@ -64,8 +64,24 @@ async fn import_all(
     archive: impl AsyncRead + Send + Unpin,
 ) -> Result<Vec<Image>> {
     let lease = TransferLease::take(core, ns, "import").await?;
+    let brought = bring(core, ns, lease.id(), archive).await;
+    // Over before the outcome is told: a collection then finds what a failed
+    // import has left.
+    let ended = lease.end().await;
+    let named = brought?;
+    ended?;
+    Ok(named)
+}
+
+/// Stores and unpacks what `archive` holds, and names it last.
+async fn bring(
+    core: &Core,
+    ns: &Namespace,
+    lease: &str,
+    archive: impl AsyncRead + Send + Unpin,
+) -> Result<Vec<Image>> {
     let found = {
-        let (core, ns, lease) = (core.clone(), ns.clone(), lease.id().to_owned());
+        let (core, ns, lease) = (core.clone(), ns.clone(), lease.to_owned());
         bridge::run(archive, move |input| {
             let contents = archive::read(&core.content, &ns, &lease, input)?;
             find_images(&core, &ns, &lease, &contents)
@@ -75,12 +91,8 @@ async fn import_all(
     for image in &found {
         unpack_for_host(core, ns, &image.target).await?;
     }
-    let named = {
-        let (core, ns) = (core.clone(), ns.clone());
-        blocking(move || put_all(&core, &ns, found)).await?
-    };
-    lease.end().await?;
-    Ok(named)
+    let (core, ns) = (core.clone(), ns.clone());
+    blocking(move || put_all(&core, &ns, found)).await
 }
 
 /// The images of an archive whose blobs are stored, labelled for collection.

@@ -131,19 +131,30 @@ async fn transfer(
         lease: lease.id(),
         report,
     };
-    let image = fetch_all(&fetch, target.clone(), bytes, platform).await?;
-    unpack_layers(core, ns, &image, report).await?;
-    let record = blocking({
-        let (images, ns) = (core.images.clone(), ns.clone());
-        let image = Image::new(reference.to_string(), target);
-        move || images.put(&ns, image)
-    })
-    .await?;
-    lease.end().await?;
+    let brought = bring(&fetch, target, bytes, platform).await;
+    // Over before the outcome is told: a collection then finds what a failed
+    // pull has left.
+    let ended = lease.end().await;
+    let image = brought?;
+    ended?;
     Ok(Pulled {
-        image: record,
+        image,
         downloaded: true,
     })
+}
+
+/// Fetches and unpacks what `target` stands for, and gives it its name last.
+async fn bring(
+    fetch: &Fetch<'_>,
+    target: Descriptor,
+    bytes: Option<Bytes>,
+    platform: &Platform,
+) -> Result<Image> {
+    let image = fetch_all(fetch, target.clone(), bytes, platform).await?;
+    unpack_layers(fetch.core, fetch.ns, &image, fetch.report).await?;
+    let (images, ns) = (fetch.core.images.clone(), fetch.ns.clone());
+    let named = Image::new(fetch.reference.to_string(), target);
+    blocking(move || images.put(&ns, named)).await
 }
 
 /// What the reference stands for, and its bytes if they came along.

@@ -25,7 +25,8 @@ pub(super) fn selectors(text: &str) -> Result<Vec<Selector>, Fault> {
         selectors.push(input.selector()?);
         match input.next() {
             None => return Ok(selectors),
-            Some(',') => {}
+            // Clients write "type==x, id==y".
+            Some(',') => input.skip_spaces(),
             Some(other) => {
                 return Err(format!(
                     "expected \",\" at {}, found {other:?}",
@@ -110,6 +111,12 @@ impl Input<'_> {
                 },
                 "a value",
             ),
+        }
+    }
+
+    fn skip_spaces(&mut self) {
+        while self.chars.next_if(|c| c.is_ascii_whitespace()).is_some() {
+            self.at += 1;
         }
     }
 

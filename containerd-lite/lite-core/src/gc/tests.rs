@@ -193,3 +193,21 @@ fn an_ingest_in_flight_survives() {
         Kind::NotFound
     );
 }
+
+#[test]
+fn an_ingest_without_a_byte_goes_once_nobody_writes_it() {
+    let (_dir, core, ns) = core();
+    let empty = core.content.ingest(&ns, None, "empty", None).unwrap();
+    let mut half = core.content.ingest(&ns, None, "half", None).unwrap();
+    half.write(b"half").unwrap();
+    drop(half);
+    collect(&core).unwrap();
+    assert!(core.content.status(&ns, "empty").is_ok());
+    drop(empty);
+    collect(&core).unwrap();
+    assert_eq!(
+        core.content.status(&ns, "empty").unwrap_err().kind(),
+        Kind::NotFound
+    );
+    assert_eq!(core.content.status(&ns, "half").unwrap().offset, 4);
+}

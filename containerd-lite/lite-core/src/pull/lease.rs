@@ -69,7 +69,7 @@ impl TransferLease {
         &self.id
     }
 
-    /// Ends the lease after a success.
+    /// Ends the lease; from then on what nothing else holds may be collected.
     pub(crate) async fn end(mut self) -> Result<()> {
         let Some(Held { leases, ns }) = self.held.take() else {
             return Ok(());

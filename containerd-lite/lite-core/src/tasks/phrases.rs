@@ -136,4 +136,12 @@ mod tests {
         let err = classify(Kind::AlreadyExists.error(r#"x: exec: "a": permission denied"#));
         assert_eq!(err.kind(), Kind::AlreadyExists);
     }
+
+    #[test]
+    fn a_missing_interpreter_is_a_missing_program() {
+        check(
+            "unable to start container process: exec /script: no such file or directory: the file is there, but its interpreter /no/such/shell is not",
+            Kind::ExecutableNotFound,
+        );
+    }
 }

@@ -13,8 +13,8 @@
 //!
 //! A pull that fails or whose future is dropped leaves blobs and partial
 //! ingests without a name: a later pull goes on with them, collection removes
-//! them. A full disk alone takes its partial ingests with it, as only that
-//! gives the space back.
+//! them. A full disk takes the partial ingests with it, as only that gives the
+//! space back; so does a registry that sends other bytes than it promised.
 
 mod failure;
 mod fetch;
@@ -277,7 +277,7 @@ async fn fetch_all(
         .try_collect::<Vec<()>>()
         .await;
     if let Err(err) = result {
-        if err.kind() == Kind::ResourceExhausted {
+        if matches!(err.kind(), Kind::ResourceExhausted | Kind::DataLoss) {
             fetch.give_space_back(&blobs).await;
         }
         return Err(err);

@@ -34,7 +34,7 @@ use crate::log::{Log, Precision, rfc3339};
 use crate::mount_options::What;
 use crate::phrases;
 use crate::plan::{self, Choices, Step};
-use crate::seccomp;
+use crate::seccomp::{self, agent::Agent};
 use crate::state::{
     ContainerId, Place, Record, RecordedConfig, StateDocument, annotations, process_start,
 };
@@ -196,6 +196,11 @@ fn build(
         .map(|p| seccomp::program(p, request.root))
         .transpose()?
         .flatten();
+    if let Some(program) = &seccomp {
+        request
+            .log
+            .debug(&format!("seccomp filter flags: {}", program.flags));
+    }
     let starter = if request.stay {
         Starter::Parent
     } else {
@@ -274,7 +279,8 @@ fn finish(
         let staged = record(request, prepared, process.pid)
             .and_then(|record| place.stage(&record).map(|()| record));
         let hooks = || run_hooks(spec, id, process.pid);
-        converse(&process.channel, steps, hooks)?;
+        let listener = |listener: OwnedFd| ask_agent(spec, id, process.pid, &listener);
+        converse(&process, steps, hooks, listener)?;
         request
             .log
             .debug(&format!("init of {id} has applied {} steps", steps.len()));
@@ -384,19 +390,40 @@ fn run_hooks(spec: &ValidSpec, id: &str, pid: i32) -> Result<()> {
 
 fn hook_state(spec: &ValidSpec, id: &str, pid: i32, status: &str) -> Vec<u8> {
     let bundle = spec.bundle.to_string_lossy();
-    let document = StateDocument {
+    // Strings and numbers only: printing cannot fail.
+    serde_json::to_vec(&state_document(spec, &bundle, id, pid, status)).unwrap_or_default()
+}
+
+/// The state of a container that is not on disk yet.
+fn state_document<'a>(
+    spec: &'a ValidSpec,
+    bundle: &'a str,
+    id: &'a str,
+    pid: i32,
+    status: &'a str,
+) -> StateDocument<'a> {
+    StateDocument {
         oci_version: spec.spec.version(),
         id,
         pid,
         status,
-        bundle: &bundle,
+        bundle,
         rootfs: None,
         created: None,
         annotations: annotations(&spec.spec),
         owner: None,
-    };
-    // Strings and numbers only: printing cannot fail.
-    serde_json::to_vec(&document).unwrap_or_default()
+    }
+}
+
+/// Hands the descriptor of a filter that asks to its agent.
+fn ask_agent(spec: &ValidSpec, id: &str, pid: i32, listener: &OwnedFd) -> Result<()> {
+    let profile = spec.linux().and_then(|l| l.seccomp().as_ref());
+    let bundle = spec.bundle.to_string_lossy();
+    let state = state_document(spec, &bundle, id, pid, "creating");
+    match profile.and_then(Agent::of) {
+        Some(agent) => agent.hand_over(listener.as_fd(), pid, &state),
+        None => Ok(()),
+    }
 }
 
 fn record(request: Request<'_>, prepared: &Prepared, pid: i32) -> Result<Record> {

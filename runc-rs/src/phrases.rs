@@ -23,6 +23,8 @@ pub(crate) const EXEC_STOPPED: &str = "cannot exec in a stopped container";
 pub(crate) const EXEC_PAUSED: &str =
     "cannot exec in a paused container (use --ignore-paused to override)";
 pub(crate) const NO_CONFIG: &str = "JSON specification file config.json not found";
+pub(crate) const NO_SECCOMP_AGENT: &str =
+    "failed to connect with seccomp agent specified in the seccomp profile";
 pub(crate) const CANNOT_START: &str = "unable to start container process";
 
 pub(crate) fn not_stopped(id: &str, status: &str) -> String {

@@ -5,7 +5,8 @@
 //! - the cgroup is joined before a cgroup namespace is made, as the namespace's root is the group at that moment;
 //! - masked and read-only paths come after every mount, and before capabilities are dropped;
 //! - without no-new-privileges the seccomp filter is loaded while `CAP_SYS_ADMIN` is still there; with it, last of all, so that
-//!   it need not allow what comes before;
+//!   it need not allow what comes before. One that asks an agent comes before the wait for the start, after which nobody may be
+//!   there to hand the agent its descriptor;
 //! - the program is looked up as the user who will run it.
 
 mod step;
@@ -22,6 +23,7 @@ use crate::failure::{Failure, Result};
 use crate::host::HostFacts;
 use crate::mount_options::What;
 use crate::process::ValidProcess;
+use crate::seccomp::Filter;
 use crate::validate::{MemoryPolicy, ValidSpec};
 
 /// Choices of the command line.
@@ -115,7 +117,7 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
         }));
     }
     steps.extend(spec.memory_policy.clone().map(Step::MemoryPolicy));
-    let seccomp = linux.is_some_and(|l| l.seccomp().is_some());
+    let seccomp = Filter::of(linux.and_then(|l| l.seccomp().as_ref()));
     let start_hooks = hooks
         .and_then(|h| h.start_container().clone())
         .unwrap_or_default();
@@ -128,7 +130,7 @@ pub(crate) fn plan_exec(
     valid: &ValidProcess,
     facts: &HostFacts,
     kinds: u64,
-    seccomp: bool,
+    seccomp: Filter,
     persona: Option<u64>,
     memory: Option<MemoryPolicy>,
 ) -> Result<Vec<Step>> {
@@ -302,7 +304,7 @@ fn process(
     steps: &mut Vec<Step>,
     valid: &ValidProcess,
     facts: &HostFacts,
-    seccomp: bool,
+    seccomp: Filter,
     start_hooks: Vec<Hook>,
 ) -> Result<()> {
     steps.extend(valid.scheduler.map(|attr| Step::Scheduler { attr }));
@@ -337,7 +339,7 @@ fn process(
     steps.push(Step::Umask { mask: valid.umask });
     if valid.no_new_privileges {
         steps.push(Step::NoNewPrivileges);
-    } else if seccomp {
+    } else if seccomp != Filter::Absent {
         steps.push(Step::Seccomp);
     }
     let mut identity = valid.identity.clone();
@@ -349,11 +351,14 @@ fn process(
         path: valid.cwd.clone(),
     });
     steps.push(Step::FindProgram);
+    if valid.no_new_privileges && seccomp == Filter::Asking {
+        steps.push(Step::Seccomp);
+    }
     steps.push(Step::AwaitStart);
     if !start_hooks.is_empty() {
         steps.push(Step::StartContainerHooks { hooks: start_hooks });
     }
-    if valid.no_new_privileges && seccomp {
+    if valid.no_new_privileges && seccomp == Filter::Silent {
         steps.push(Step::Seccomp);
     }
     steps.push(Step::Exec);
@@ -408,6 +413,20 @@ mod tests {
                   "gidMappings":[{"containerID":0,"hostID":100000,"size":65536}],
                   "seccomp":{"defaultAction":"SCMP_ACT_ERRNO"}}}"#
         ));
+    }
+
+    #[test]
+    fn a_filter_that_asks_is_loaded_while_its_parent_is_there() {
+        let text = text(
+            r#"{"ociVersion":"1.2.0","root":{"path":"rootfs"},
+                "process":{"cwd":"/","user":{"uid":0,"gid":0},"args":["x"],"noNewPrivileges":true},
+                "linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/s",
+                  "syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}}}"#,
+        );
+        assert!(
+            text.ends_with("find program\nload seccomp filter\nawait start\nexec\n"),
+            "{text}"
+        );
     }
 
     #[test]

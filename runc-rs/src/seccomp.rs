@@ -8,6 +8,7 @@
 //! The program looks a system call up in a binary tree: at loading the kernel runs it once for each call there is, and in a
 //! chain of comparisons that is most of what loading costs.
 
+pub(crate) mod agent;
 mod newer_calls;
 
 use std::fs;
@@ -21,7 +22,7 @@ use libseccomp::{
 };
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag,
-    LinuxSeccompOperator, LinuxSyscall,
+    LinuxSeccompOperator,
 };
 use sha2::{Digest, Sha256};
 
@@ -29,6 +30,63 @@ use crate::failure::{Context, Failure, Result};
 
 /// Changes whenever the same profile would be compiled differently.
 const GENERATION: u32 = 3;
+
+/// What a profile has to do with the order of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filter {
+    /// There is none.
+    Absent,
+    /// The kernel decides alone.
+    Silent,
+    /// An agent is asked about some calls: it must have the descriptor for that before the parent is gone.
+    Asking,
+}
+
+impl Filter {
+    pub(crate) fn of(profile: Option<&LinuxSeccomp>) -> Self {
+        match profile {
+            None => Filter::Absent,
+            Some(profile) if asks(profile) => Filter::Asking,
+            Some(_) => Filter::Silent,
+        }
+    }
+}
+
+/// Whether some calls are put to an agent.
+fn asks(profile: &LinuxSeccomp) -> bool {
+    let notify = LinuxSeccompAction::ScmpActNotify;
+    profile
+        .syscalls()
+        .iter()
+        .flatten()
+        .any(|rule| rule.action() == notify)
+}
+
+/// What a profile with an agent must fulfil. The filter is loaded before init has told its parent of the descriptor, and it
+/// tells it by `write(2)`: that call cannot wait for an agent that is yet to come.
+fn check_agent(profile: &LinuxSeccomp) -> Result<()> {
+    let notify = LinuxSeccompAction::ScmpActNotify;
+    let place = |what: &str| Failure::new(format!("config.json: /linux/seccomp: {what}"));
+    if profile.default_action() == notify {
+        return Err(place("SCMP_ACT_NOTIFY cannot be used as default action"));
+    }
+    let rules = profile.syscalls().iter().flatten();
+    if rules
+        .filter(|rule| rule.action() == notify)
+        .any(|rule| rule.names().iter().any(|name| name == "write"))
+    {
+        return Err(place(
+            "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+        ));
+    }
+    let path = profile.listener_path().as_deref();
+    if asks(profile) && path.is_none_or(|path| path.as_os_str().is_empty()) {
+        return Err(place(
+            "listenerPath: seccomp listenerPath is not set, and SCMP_ACT_NOTIFY needs one",
+        ));
+    }
+    Ok(())
+}
 
 /// A program ready to load, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,20 +102,7 @@ pub(crate) fn program(profile: &LinuxSeccomp, root: &Path) -> Result<Option<Prog
     {
         return Ok(None);
     }
-    let actions = profile
-        .syscalls()
-        .iter()
-        .flatten()
-        .map(LinuxSyscall::action)
-        .chain([profile.default_action()]);
-    if actions
-        .into_iter()
-        .any(|action| action == LinuxSeccompAction::ScmpActNotify)
-    {
-        return Err(Failure::new(
-            "config.json: /linux/seccomp: SCMP_ACT_NOTIFY is not supported yet",
-        ));
-    }
+    check_agent(profile)?;
     let flags = flags(profile);
     let file = cache_file(profile, root)?;
     if let Some(bytes) = read_cached(&file) {
@@ -72,10 +117,15 @@ pub(crate) fn program(profile: &LinuxSeccomp, root: &Path) -> Result<Option<Prog
 }
 
 fn flags(profile: &LinuxSeccomp) -> u64 {
+    let listener = if asks(profile) {
+        kernel::filter::NEW_LISTENER
+    } else {
+        0
+    };
     match profile.flags() {
-        // runc's and the spec's default.
-        None => 0,
-        Some(flags) => flags.iter().fold(0, |bits, flag| {
+        // runc's default: a filter alone must not make every program slower.
+        None => listener | kernel::filter::SPEC_ALLOW,
+        Some(flags) => flags.iter().fold(listener, |bits, flag| {
             bits | match flag {
                 // One thread: there is nothing to synchronise.
                 LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,

@@ -5,7 +5,7 @@
 //! that exec succeeded, as the descriptor closes on exec.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
@@ -18,6 +18,8 @@ pub(crate) enum FromInit {
     Pid(i32),
     /// Run prestart and createRuntime hooks now.
     RunHooks,
+    /// The kernel asks about system calls on this descriptor of init's; waits until it was taken.
+    Listener(i32),
     /// Everything but exec is done.
     Ready,
     /// The step of this number did not succeed.
@@ -31,6 +33,9 @@ pub(crate) enum FromInit {
 
 /// From the parent to init: go on. Its meaning follows from where init is in the plan.
 const GO_ON: &[u8] = b"g";
+
+/// From the parent to init: the descriptor could not be taken, send it.
+const SEND: &[u8] = b"s";
 
 /// Longer subjects than this are cut.
 const MAX_SUBJECT: usize = 4096;
@@ -57,15 +62,47 @@ impl Channel {
 
     /// Waits for [`Channel::go_on`] of the other side. `EPIPE` if it is gone.
     pub(crate) fn await_go_on(&self) -> io::Result<()> {
+        self.answer().map(drop)
+    }
+
+    fn answer(&self) -> io::Result<u8> {
         let mut buffer = [0; 8];
-        match kernel::scm::recv(self.0.as_fd(), &mut buffer, 0)? {
-            (0, _) => Err(io::ErrorKind::BrokenPipe.into()),
-            _ => Ok(()),
+        loop {
+            match nix::unistd::read(&self.0, &mut buffer) {
+                Ok(0) => return Err(io::ErrorKind::BrokenPipe.into()),
+                Ok(_) => return Ok(buffer[0]),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
     }
 
+    /// By `write(2)`, which every filter that lets a program say anything allows.
     pub(crate) fn tell(&self, message: &FromInit) -> io::Result<()> {
-        kernel::scm::send(self.0.as_fd(), &encode(message), &[]).map(drop)
+        Ok(nix::unistd::write(&self.0, &encode(message)).map(drop)?)
+    }
+
+    /// Offers a filter's listener to the parent, and returns when it has it.
+    pub(crate) fn offer(&self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        self.tell(&FromInit::Listener(listener.as_raw_fd()))?;
+        if [self.answer()?] == SEND {
+            kernel::scm::send(self.0.as_fd(), b"l", &[listener])?;
+        }
+        Ok(())
+    }
+
+    /// Takes the listener that init offers by its number there. Out of the process itself, as its filter may put `sendmsg(2)`
+    /// to the very agent that is to get the listener; only where that is not allowed (without privileges) init sends it.
+    pub(crate) fn take(&self, process: BorrowedFd<'_>, number: i32) -> io::Result<OwnedFd> {
+        match kernel::process::pidfd_getfd(process, number) {
+            Ok(listener) => self.go_on().map(|()| listener),
+            Err(_) => {
+                kernel::scm::send(self.0.as_fd(), SEND, &[])?;
+                let mut buffer = [0; 8];
+                let (_, mut fds) = kernel::scm::recv(self.0.as_fd(), &mut buffer, 1)?;
+                fds.pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+            }
+        }
     }
 
     /// The next message; `None` when init has closed its end.
@@ -84,6 +121,7 @@ fn encode(message: &FromInit) -> Vec<u8> {
     match message {
         FromInit::Pid(pid) => [b"p".as_slice(), &pid.to_ne_bytes()].concat(),
         FromInit::RunHooks => b"h".to_vec(),
+        FromInit::Listener(number) => [b"l".as_slice(), &number.to_ne_bytes()].concat(),
         FromInit::Ready => b"r".to_vec(),
         FromInit::Failed {
             step,
@@ -117,6 +155,9 @@ fn decode(bytes: &[u8]) -> Option<FromInit> {
     match kind {
         b'p' => Some(FromInit::Pid(i32::from_ne_bytes(rest.try_into().ok()?))),
         b'h' => Some(FromInit::RunHooks),
+        b'l' => Some(FromInit::Listener(i32::from_ne_bytes(
+            rest.try_into().ok()?,
+        ))),
         b'r' => Some(FromInit::Ready),
         b'f' => {
             let (step, rest) = rest.split_first_chunk::<4>()?;
@@ -145,6 +186,7 @@ mod tests {
         for message in [
             FromInit::Pid(7),
             FromInit::RunHooks,
+            FromInit::Listener(9),
             FromInit::Ready,
             FromInit::Failed {
                 step: 3,
@@ -164,6 +206,26 @@ mod tests {
         }
         drop(init);
         assert_eq!(parent.hear().unwrap(), None);
+    }
+
+    #[test]
+    fn a_listener_is_taken_out_of_the_process_or_sent() {
+        let own = kernel::process::pidfd_open(std::process::id() as i32).unwrap();
+        for allowed in [true, false] {
+            let (parent, init) = Channel::pair().unwrap();
+            let offering = std::thread::spawn(move || {
+                let null = std::fs::File::open("/dev/null").unwrap();
+                init.offer(null.as_fd())
+            });
+            let Some(FromInit::Listener(number)) = parent.hear().unwrap() else {
+                panic!("no listener was offered");
+            };
+            let number = if allowed { number } else { -1 };
+            let taken = parent.take(own.as_fd(), number).unwrap();
+            offering.join().unwrap().unwrap();
+            let path = std::fs::read_link(format!("/proc/self/fd/{}", taken.as_raw_fd()));
+            assert_eq!(path.unwrap(), std::path::Path::new("/dev/null"));
+        }
     }
 
     proptest::proptest! {

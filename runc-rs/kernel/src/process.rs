@@ -17,6 +17,17 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     own_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
+/// A descriptor of our own for what is open as `number` in the process behind `pidfd`. Close-on-exec is always set.
+///
+/// Kernel 5.6; see `pidfd_getfd(2)`.
+///
+/// # Errors
+/// `EPERM` unless the caller may trace that process, `EBADF` if it has no such descriptor.
+pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes three integers and no pointers.
+    own_fd(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })
+}
+
 /// Sends `signal` to the process behind `pidfd`; 0 only checks. See `pidfd_send_signal(2)`.
 ///
 /// # Errors

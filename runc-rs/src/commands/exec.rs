@@ -12,6 +12,7 @@ use crate::bundle::parse;
 use crate::cli::ExecArgs;
 use crate::commands::Globals;
 use crate::commands::kill::has;
+use crate::commands::state::shape;
 use crate::console::{Signals, receive_master, socket_pair, wait};
 use crate::create::{
     Console, Spawned, converse, end, preserve, send_pidfd, start_and_hear, write_pid_file,
@@ -22,7 +23,8 @@ use crate::init::{Init, Starter};
 use crate::phrases;
 use crate::plan::{Step, plan_exec};
 use crate::process::{CapabilitySets, ValidProcess, capability_number, validate};
-use crate::seccomp;
+use crate::seccomp::agent::Agent;
+use crate::seccomp::{self, Filter};
 use crate::state::{Record, Status, process_start};
 use crate::sync::Channel;
 use crate::validate::{NAMESPACES, memory_policy};
@@ -56,7 +58,8 @@ pub(super) fn run(globals: &Globals, args: &ExecArgs) -> Result<u8> {
             let file = format!("/proc/{}/oom_score_adj", spawned.pid);
             fs::write(&file, score.to_string()).context(|| format!("write {score} to {file}"))?;
         }
-        converse(&spawned.channel, &steps, || Ok(()))?;
+        let listener = |listener: OwnedFd| ask_agent(&record, spawned.pid, &listener);
+        converse(&spawned, &steps, || Ok(()), listener)?;
         let master = ours.as_ref().map(receive_master).transpose()?.flatten();
         if let Some(file) = &args.pid_file {
             write_pid_file(file, spawned.pid)?;
@@ -240,7 +243,12 @@ fn spawn(
             LinuxPersonalityDomain::PerLinux32 => 8,
         });
     let memory = memory_policy(linux)?;
-    let steps = plan_exec(valid, &facts, kinds, seccomp.is_some(), persona, memory)?;
+    if let Some(program) = &seccomp {
+        globals
+            .log
+            .debug(&format!("seccomp filter flags: {}", program.flags));
+    }
+    let steps = plan_exec(valid, &facts, kinds, Filter::of(profile), persona, memory)?;
     let (preserved, env) = preserve(args.preserve_fds, &valid.env)?;
     let (channel, theirs) = Channel::pair().context(starting)?;
     let init = Init {
@@ -292,6 +300,21 @@ fn spawn(
                 steps,
             ))
         }
+    }
+}
+
+/// Hands the descriptor of a filter that asks to its agent, for process `pid` of the container.
+fn ask_agent(record: &Record, pid: i32, listener: &OwnedFd) -> Result<()> {
+    let profile = record
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.seccomp().as_ref());
+    match profile.and_then(Agent::of) {
+        Some(agent) => {
+            agent.hand_over(listener.as_fd(), pid, &shape(record, Status::Running, None))
+        }
+        None => Ok(()),
     }
 }
 

@@ -1,19 +1,29 @@
 //! The parent's side of the conversation with init, and the words for a step that failed.
 
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::Spawned;
 use crate::failure::{Context, Failure, Result};
 use crate::phrases;
 use crate::plan::Step;
 use crate::sync::{Channel, FromInit};
 
-/// Follows init through its plan. `hooks` runs when init asks for it.
+/// Follows init through its plan. `hooks` runs when init asks for it; `listener` takes the descriptor of a seccomp filter that
+/// asks an agent.
 pub(crate) fn converse(
-    channel: &Channel,
+    process: &Spawned,
     steps: &[Step],
     hooks: impl Fn() -> Result<()>,
+    listener: impl Fn(OwnedFd) -> Result<()>,
 ) -> Result<()> {
     let starting = || phrases::CANNOT_START.to_owned();
+    let channel = &process.channel;
     loop {
         match channel.hear().context(starting)? {
+            Some(FromInit::Listener(number)) => {
+                let taken = channel.take(process.pidfd.as_fd(), number);
+                listener(taken.context(|| "take seccomp fd".to_owned())?).context(starting)?;
+            }
             Some(FromInit::RunHooks) => {
                 hooks().context(starting)?;
                 channel.go_on().context(starting)?;

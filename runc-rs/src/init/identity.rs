@@ -35,11 +35,6 @@ impl Init<'_> {
                 self.label("apparmor/exec", &format!("exec {profile}"))?
             }
             Step::SeLinux { label } => self.label("exec", label)?,
-            Step::Seccomp => {
-                if let Some(program) = &self.seccomp {
-                    kernel::filter::load_seccomp(&program.bytes, program.flags)?;
-                }
-            }
             Step::Identity(who) => self.become_identity(who)?,
             Step::WorkingDirectory { path } => working_directory(path)?,
             _ => {}

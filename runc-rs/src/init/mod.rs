@@ -199,9 +199,9 @@ impl Init<'_> {
             | Step::NoNewPrivileges
             | Step::AppArmor { .. }
             | Step::SeLinux { .. }
-            | Step::Seccomp
             | Step::Identity(_)
             | Step::WorkingDirectory { .. } => self.credentials(step),
+            Step::Seccomp => self.load_filter(channel.as_ref()),
             Step::FindProgram => self.find_program(progress),
             Step::AwaitStart => self.await_start(channel),
             Step::Exec => Err(self.exec(progress)),
@@ -253,6 +253,21 @@ impl Init<'_> {
                 File::from(file).write_all(value.as_bytes())?;
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Loads the seccomp filter, and where it asks an agent, lets the parent have the descriptor for that.
+    fn load_filter(&self, channel: Option<&Channel>) -> Applied {
+        let Some(program) = &self.seccomp else {
+            return Ok(());
+        };
+        let listener = kernel::filter::load_seccomp(&program.bytes, program.flags)?;
+        if let Some(listener) = listener {
+            let channel = channel
+                .ok_or(io::ErrorKind::NotConnected)
+                .map_err(io::Error::from)?;
+            channel.offer(listener.as_fd())?;
         }
         Ok(())
     }

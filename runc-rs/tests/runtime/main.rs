@@ -6,6 +6,7 @@
 
 mod bundle;
 mod fields;
+mod notify;
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;

@@ -23,6 +23,9 @@ needs() {
 		docker-registry|test|docker-registry|the registry that pull is tested against
 		skopeo|test|skopeo|fills that registry and writes image archives
 		containerd|test bench|containerd|real containerd and its ctr, as a peer on both sides
+		docker.io|test|dockerd|real dockerd and its client, which run containers with runc-rs
+		podman|test|podman|real podman, another caller of runc-rs
+		iproute2|test|ip|gives those two a network of their own
 		runc|test bench|runc|the runtime that runc-rs is compared with
 		crun|bench|crun|the other runtime of the benchmark
 		util-linux|run test bench|setsid|gives an interactive test its terminal; unshare is the floor of the benchmark

@@ -13,12 +13,17 @@
 //! - [`pty`]: a program on a terminal.
 //! - [`stack`]: a private daemon with `ctl` and `ctr` against it.
 //! - [`registry`], [`containerd`], [`bundle`]: the counterparts.
+//! - [`enclosure`], [`dockerd`], [`podman`]: callers that would reach for
+//!   the machine's own network and directories, shut in.
 
 pub mod bundle;
 pub mod command;
 pub mod containerd;
+pub mod dockerd;
+pub mod enclosure;
 pub mod image;
 pub mod need;
+pub mod podman;
 pub mod pty;
 pub mod registry;
 pub mod repository;

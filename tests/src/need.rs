@@ -18,6 +18,10 @@ pub enum Need {
     Containerd,
     /// Debian's runc.
     Runc,
+    /// Debian's dockerd, its client, and what an enclosure needs.
+    Dockerd,
+    /// Debian's podman with conmon, and what an enclosure needs.
+    Podman,
 }
 
 impl Need {
@@ -31,6 +35,19 @@ impl Need {
                 ("containerd-shim-runc-v2", "containerd"),
             ],
             Self::Runc => &[("runc", "runc")],
+            Self::Dockerd => &[
+                ("dockerd", "docker.io"),
+                ("docker", "docker.io"),
+                ("docker-init", "docker.io"),
+                ("ip", "iproute2"),
+                ("nsenter", "util-linux"),
+            ],
+            Self::Podman => &[
+                ("podman", "podman"),
+                ("conmon", "conmon"),
+                ("ip", "iproute2"),
+                ("nsenter", "util-linux"),
+            ],
         }
     }
 

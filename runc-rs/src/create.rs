@@ -34,6 +34,7 @@ use crate::log::{Log, Precision, rfc3339};
 use crate::mount_options::What;
 use crate::phrases;
 use crate::plan::{self, Choices, Step};
+use crate::process::ValidProcess;
 use crate::seccomp::{self, agent::Agent};
 use crate::state::{
     ContainerId, Place, Record, RecordedConfig, StateDocument, annotations, process_start,
@@ -61,7 +62,7 @@ pub(crate) fn prepare(
     let host = host::cgroups()?;
     let cgroup = host::cgroup(&host, path, choices.id, systemd)?;
     let facts = host::facts(&host, &cgroup)?;
-    warn_of_missing(&spec, &facts, log);
+    warn_of_missing(&spec.process, &facts, log);
     warn_of_ignored(&spec, log);
     let steps = plan::plan(&spec, &facts, choices)?;
     Ok(Prepared {
@@ -71,17 +72,21 @@ pub(crate) fn prepare(
     })
 }
 
-fn warn_of_missing(spec: &ValidSpec, facts: &HostFacts, log: &Log) {
-    let missing = spec
-        .process
-        .identity
-        .capabilities
-        .map(|sets| sets.restrict(facts.bounding).1)
-        .unwrap_or_default();
+/// Warns of capabilities that the process will not get, as runc does.
+pub(crate) fn warn_of_missing(process: &ValidProcess, facts: &HostFacts, log: &Log) {
+    let Some(sets) = process.identity.capabilities else {
+        return;
+    };
+    let (sets, missing) = sets.restrict(facts.bounding);
     if !missing.is_empty() {
         log.warn(&format!(
             "ignoring capabilities that cannot be granted: {}",
             missing.join(", ")
+        ));
+    }
+    for name in sets.not_raised() {
+        log.warn(&format!(
+            "can't raise ambient capability {name}: operation not permitted"
         ));
     }
 }
@@ -225,44 +230,51 @@ fn build(
             state: hook_state(spec, request.id.as_str(), 0, "creating"),
             in_user_namespace: spec.namespaces.has(ns::USER),
         };
+        request.log.debug(phrases::DEBUG_CLONE);
         let process = spawn::spawn(spec, cgroup, init)?;
+        request.log.debug(phrases::DEBUG_CHILD);
         finish(request, place, prepared, process)
     };
     run().inspect_err(|_| {
-        if made {
-            let _second = cgroup.delete();
-        }
+        let _second = made.delete();
     })
 }
 
-fn make_cgroup(cgroup: &Cgroup, spec: &ValidSpec) -> Result<bool> {
+/// Makes the group and sets its limits; returns the part of it that was not there before.
+fn make_cgroup(cgroup: &Cgroup, spec: &ValidSpec) -> Result<Cgroup> {
     let made = cgroup
         .create()
         .context(|| "apply cgroup configuration".to_owned())?;
-    if !made {
-        let busy = cgroup.pids().context(|| "look into cgroup".to_owned())?;
-        if !busy.is_empty() {
-            return Err(Failure::new(
-                "container's cgroup is not empty: it has processes of another container",
-            ));
+    let prepare = || -> Result<()> {
+        if !made.all {
+            refuse_used(cgroup)?;
         }
-        if cgroup.is_frozen().context(|| "read freezer".to_owned())? {
-            return Err(Failure::new("container's cgroup unexpectedly frozen"));
-        }
+        let resources = spec
+            .linux()
+            .and_then(|l| l.resources().clone())
+            .unwrap_or_default();
+        cgroup
+            .limit(&resources)
+            .context(|| "apply cgroup configuration".to_owned())
+    };
+    prepare().inspect_err(|_| {
+        let _second = made.new.delete();
+    })?;
+    Ok(made.new)
+}
+
+/// A group that is somebody's, or in which nothing would ever run, is none for a new container.
+fn refuse_used(cgroup: &Cgroup) -> Result<()> {
+    let busy = cgroup.pids().context(|| "look into cgroup".to_owned())?;
+    if !busy.is_empty() {
+        return Err(Failure::new(
+            "container's cgroup is not empty: it has processes of another container",
+        ));
     }
-    let resources = spec
-        .linux()
-        .and_then(|l| l.resources().clone())
-        .unwrap_or_default();
-    cgroup
-        .limit(&resources)
-        .map(|()| made)
-        .context(|| "apply cgroup configuration".to_owned())
-        .inspect_err(|_| {
-            if made {
-                let _second = cgroup.delete();
-            }
-        })
+    if cgroup.is_frozen().context(|| "read freezer".to_owned())? {
+        return Err(Failure::new("container's cgroup unexpectedly frozen"));
+    }
+    Ok(())
 }
 
 /// From here a failure has a process to kill.
@@ -281,9 +293,11 @@ fn finish(
         let hooks = || run_hooks(spec, id, process.pid);
         let listener = |listener: OwnedFd| ask_agent(spec, id, process.pid, &listener);
         converse(&process, steps, hooks, listener)?;
-        request
-            .log
-            .debug(&format!("init of {id} has applied {} steps", steps.len()));
+        request.log.debug(&format!(
+            "{}: {id} has applied {} steps",
+            phrases::DEBUG_READY,
+            steps.len()
+        ));
         let record = staged?;
         place.publish()?;
         if let Some(file) = &request.args.pid_file {

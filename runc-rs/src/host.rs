@@ -49,7 +49,9 @@ pub(crate) fn cgroups() -> Result<Host> {
 /// Looks at the machine.
 pub(crate) fn facts(host: &Host, cgroup: &Cgroup) -> Result<HostFacts> {
     let mut cgroups: Vec<CgroupView> = Vec::new();
-    for (name, mount) in host.hierarchies() {
+    // Beside version 1 a version 2 hierarchy limits nothing that containers know of, and is not shown to them.
+    let shown = |name: &str| host.layout() == Layout::V2 || !name.is_empty();
+    for (name, mount) in host.hierarchies().filter(|(name, _)| shown(name)) {
         let Some(dir) = cgroup.dirs().get(name) else {
             continue;
         };

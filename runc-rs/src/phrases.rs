@@ -27,6 +27,12 @@ pub(crate) const NO_SECCOMP_AGENT: &str =
     "failed to connect with seccomp agent specified in the seccomp profile";
 pub(crate) const CANNOT_START: &str = "unable to start container process";
 
+/// What `--debug` says on the way of a container's first process, and of an exec's, in the order it comes.
+pub(crate) const DEBUG_CLONE: &str = "nsexec container setup";
+pub(crate) const DEBUG_CHILD: &str = "child process in init()";
+pub(crate) const DEBUG_READY: &str = "init: closing the pipe to signal completion";
+pub(crate) const DEBUG_EXEC: &str = "setns_init: about to exec";
+
 pub(crate) fn not_stopped(id: &str, status: &str) -> String {
     format!("cannot delete container {id} that is not stopped: {status}")
 }

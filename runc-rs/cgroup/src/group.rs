@@ -21,8 +21,17 @@ const FREEZE_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroup {
     layout: Layout,
-    /// Hierarchy name (empty on v2) to directory.
+    /// Hierarchy name (empty for version 2, alone or beside the others) to directory.
     dirs: BTreeMap<String, PathBuf>,
+}
+
+/// What [`Cgroup::create`] has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The directories that were not there before: what a caller that fails afterwards deletes.
+    pub new: Cgroup,
+    /// Whether those are all.
+    pub all: bool,
 }
 
 impl Cgroup {
@@ -63,13 +72,14 @@ impl Cgroup {
         })
     }
 
-    /// The group by the directories that a state file recorded: hierarchy name (empty on v2) to directory.
+    /// The group by the directories that a state file recorded: hierarchy name (empty for version 2) to directory.
     #[must_use]
     pub fn recorded(dirs: BTreeMap<String, PathBuf>) -> Self {
-        let layout = if dirs.contains_key("") {
+        let hybrid = dirs.contains_key("");
+        let layout = if hybrid && dirs.len() == 1 {
             Layout::V2
         } else {
-            Layout::V1 { hybrid: false }
+            Layout::V1 { hybrid }
         };
         Self { layout, dirs }
     }
@@ -100,7 +110,7 @@ impl Cgroup {
         })
     }
 
-    /// Hierarchy name (empty on v2) to directory: what a state file records.
+    /// Hierarchy name (empty for version 2) to directory: what a state file records.
     #[must_use]
     pub fn dirs(&self) -> &BTreeMap<String, PathBuf> {
         &self.dirs
@@ -123,14 +133,11 @@ impl Cgroup {
         self.dirs.get(controller).map(PathBuf::as_path)
     }
 
-    /// The directory on v2, to clone the first process into.
+    /// The directory in the version 2 hierarchy, to clone the first process into. Where the host is hybrid, that hierarchy has
+    /// what no version 1 hierarchy took, and the other directories are joined by [`Cgroup::join_files`].
     #[must_use]
     pub fn unified_dir(&self) -> Option<&Path> {
-        if self.layout == Layout::V2 {
-            self.dir("")
-        } else {
-            None
-        }
+        self.dir("")
     }
 
     /// Each directory once: controllers mounted together share one.
@@ -138,13 +145,13 @@ impl Cgroup {
         self.dirs.values().map(PathBuf::as_path).collect()
     }
 
-    /// Makes the group's directories, and on v2 hands the controllers down to it. Returns whether it made the last of them, so
-    /// that the caller removes on failure only what it made.
+    /// Makes the group's directories, and on v2 hands the controllers down to it. Returns how much of them it made, so that the
+    /// caller looks into what was there, and removes on failure only what it made.
     ///
     /// # Errors
     /// What the kernel says, with the directory.
-    pub fn create(&self) -> Result<bool> {
-        let mut made = false;
+    pub fn create(&self) -> Result<Made> {
+        let mut found = BTreeSet::new();
         for dir in self.places() {
             let result = match fs::create_dir(dir) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -153,8 +160,11 @@ impl Cgroup {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
                 other => other.map(|()| true),
             };
-            made |=
+            let new =
                 result.map_err(|e| Error::new(format!("create cgroup {}", dir.display()), e))?;
+            if !new {
+                found.insert(dir);
+            }
         }
         match self.layout {
             Layout::V1 { .. } => {
@@ -168,7 +178,10 @@ impl Cgroup {
                 }
             }
         }
-        Ok(made)
+        let all = found.is_empty();
+        let mut new = self.clone();
+        new.dirs.retain(|_, dir| !found.contains(dir.as_path()));
+        Ok(Made { new, all })
     }
 
     /// Sets the limits of `resources`, device rules included.
@@ -195,8 +208,13 @@ impl Cgroup {
         if self.layout == Layout::V2 {
             return Ok(Vec::new());
         }
-        self.places()
-            .into_iter()
+        let v1: BTreeSet<&Path> = self
+            .dirs
+            .iter()
+            .filter(|(name, _)| !name.is_empty())
+            .map(|(_, dir)| dir.as_path())
+            .collect();
+        v1.into_iter()
             .map(|dir| {
                 let file = dir.join("tasks");
                 OpenOptions::new()
@@ -305,8 +323,10 @@ impl Cgroup {
     /// Kills every process of the group at once where the kernel can (`cgroup.kill`, v2, 5.14). Says whether it could.
     #[must_use]
     pub fn kill_all(&self) -> bool {
-        self.unified_dir()
-            .is_some_and(|dir| write(&dir.join("cgroup.kill"), "1").is_ok())
+        self.layout == Layout::V2
+            && self
+                .unified_dir()
+                .is_some_and(|dir| write(&dir.join("cgroup.kill"), "1").is_ok())
     }
 
     /// What the controllers have counted.

@@ -23,7 +23,7 @@ pub enum Layout {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     pub(crate) layout: Layout,
-    /// v1: controller (or `name=systemd`) to mount point. v2: the empty name alone.
+    /// v1: controller (or `name=systemd`) to mount point. The empty name is version 2's: alone, or beside the others.
     pub(crate) mounts: BTreeMap<String, PathBuf>,
     /// The caller's own group in each, relative to the mount point, with a leading slash.
     pub(crate) own: BTreeMap<String, PathBuf>,
@@ -72,7 +72,7 @@ impl Host {
         self.layout
     }
 
-    /// Names of the hierarchies with their mount points: controllers (and `name=…`) on v1, the empty name on v2.
+    /// Names of the hierarchies with their mount points: controllers (and `name=…`) on v1, the empty name for version 2.
     pub fn hierarchies(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.mounts
             .iter()
@@ -97,20 +97,26 @@ pub(crate) fn parse_own(text: &str) -> BTreeMap<String, PathBuf> {
     own
 }
 
-/// v1 hierarchies out of `mountinfo`, and whether a v2 one is there as well. The first mount of each counts.
+/// v1 hierarchies out of `mountinfo`, and whether a v2 one that can be written to is there as well. The first mount of each
+/// counts.
 fn parse_mounts(mountinfo: &str) -> (BTreeMap<String, PathBuf>, bool) {
     let mut mounts = BTreeMap::new();
-    let mut hybrid = false;
     for line in mountinfo.lines() {
         let Some((before, after)) = line.split_once(" - ") else {
             continue;
         };
         let mut kind = after.split(' ');
-        let Some(place) = before.split(' ').nth(4) else {
+        let mut before = before.split(' ').skip(4);
+        let (Some(place), Some(attributes)) = (before.next(), before.next()) else {
             continue;
         };
+        let writable = attributes.split(',').all(|a| a != "ro");
         match kind.next() {
-            Some("cgroup2") => hybrid |= place.starts_with(ROOT),
+            Some("cgroup2") if place.starts_with(ROOT) && writable => {
+                mounts
+                    .entry(String::new())
+                    .or_insert_with(|| PathBuf::from(place));
+            }
             Some("cgroup") => {
                 let options = kind.nth(1).unwrap_or_default();
                 for option in options.split(',').filter(|o| is_controller(o)) {
@@ -122,6 +128,7 @@ fn parse_mounts(mountinfo: &str) -> (BTreeMap<String, PathBuf>, bool) {
             _ => {}
         }
     }
+    let hybrid = mounts.contains_key("");
     (mounts, hybrid)
 }
 
@@ -165,6 +172,7 @@ mod tests {
         assert_eq!(
             places,
             [
+                " /sys/fs/cgroup/unified",
                 "cpu /sys/fs/cgroup/cpu,cpuacct",
                 "cpuacct /sys/fs/cgroup/cpu,cpuacct",
                 "name=systemd /sys/fs/cgroup/systemd"

@@ -19,7 +19,7 @@ mod limits;
 mod oom;
 mod stats;
 
-pub use group::Cgroup;
+pub use group::{Cgroup, Made};
 pub use hierarchy::{Host, Layout};
 pub use oom::OomWatch;
 pub use stats::{

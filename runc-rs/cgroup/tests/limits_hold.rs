@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use cgroup::{Cgroup, Host, Layout, OomWatch, Stats};
+use cgroup::{Cgroup, Host, OomWatch, Stats};
 use oci_spec::runtime::LinuxResources;
 
 /// A group of this test alone, removed with its processes at the end.
@@ -18,7 +18,7 @@ impl Group {
     fn new(name: &str) -> Self {
         let path = PathBuf::from(format!("/cgroup-test-{name}-{}", std::process::id()));
         let group = Cgroup::named(&Host::detect().unwrap(), &path).unwrap();
-        assert!(group.create().unwrap());
+        assert!(group.create().unwrap().all);
         Self(group)
     }
 
@@ -29,18 +29,10 @@ impl Group {
 
     /// A shell that joins the group before it runs `script`.
     fn run(&self, script: &str) -> Child {
-        let joins: String = match self.0.layout() {
-            Layout::V1 { .. } => self
-                .0
-                .dirs()
-                .values()
-                .map(|d| format!("echo 0 > {}/tasks; ", d.display()))
-                .collect(),
-            Layout::V2 => format!(
-                "echo 0 > {}/cgroup.procs; ",
-                self.0.unified_dir().unwrap().display()
-            ),
-        };
+        let dirs = self.0.dirs().values();
+        let joins: String = dirs
+            .map(|d| format!("echo 0 > {}/cgroup.procs; ", d.display()))
+            .collect();
         let mut shell = Command::new("/bin/busybox")
             .arg("sh")
             .stdin(Stdio::piped())
@@ -130,6 +122,27 @@ fn a_frozen_group_is_counted_and_thaws() {
     group.0.freeze(false).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn what_was_there_before_is_told_from_what_was_made() {
+    let group = Group::new("made");
+    let made = group.0.create().unwrap();
+    assert!(!made.all);
+    assert!(made.new.dirs().is_empty());
+    made.new.delete().unwrap();
+    assert!(group.0.exists());
+    let (_, gone) = group.0.dirs().first_key_value().unwrap();
+    std::fs::remove_dir(gone).unwrap();
+    let made = group.0.create().unwrap();
+    let all = group
+        .0
+        .dirs()
+        .values()
+        .collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(made.all, all.len() == 1);
+    assert!(made.new.dirs().values().all(|dir| dir == gone));
+    assert!(!made.new.dirs().is_empty());
 }
 
 #[test]

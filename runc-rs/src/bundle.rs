@@ -62,6 +62,7 @@ pub(crate) fn parse<T: DeserializeOwned>(
     for dropped in drop_unknown_capabilities(&mut tree, capabilities) {
         log.warn(&format!("ignoring unknown capability {dropped} in {name}"));
     }
+    default_user(&mut tree, capabilities.trim_end_matches("/capabilities"));
     serde_path_to_error::deserialize(&tree).map_err(|error| {
         let place = pointer(error.path().iter());
         Failure::new(format!(
@@ -89,6 +90,21 @@ fn drop_unknown_capabilities(tree: &mut Value, place: &str) -> Vec<String> {
         });
     }
     dropped
+}
+
+/// A process that says not who it is runs as root, and in group 0.
+fn default_user(tree: &mut Value, process: &str) {
+    let Some(process) = tree.pointer_mut(process).and_then(Value::as_object_mut) else {
+        return;
+    };
+    let user = process
+        .entry("user")
+        .or_insert_with(|| Value::Object(serde_json::Map::new()));
+    for id in ["uid", "gid"] {
+        if let Some(user) = user.as_object_mut() {
+            user.entry(id).or_insert(Value::from(0));
+        }
+    }
 }
 
 /// A path of serde's as a JSON pointer (RFC 6901). The document itself is `/`.

@@ -33,12 +33,17 @@ pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     Ok((ours.into(), theirs.into()))
 }
 
-/// The master that init has sent.
+/// The master that init has sent, set up before the program can write: a terminal of ours translates newlines itself, and a
+/// file wants none.
 pub(crate) fn receive_master(socket: &OwnedFd) -> Result<Option<OwnedFd>> {
     let mut name = [0; 4096];
     let (_, mut fds) = kernel::scm::recv(socket.as_fd(), &mut name, 1)
         .context(|| "receive terminal".to_owned())?;
-    Ok(fds.pop())
+    let master = fds.pop();
+    if let Some(master) = &master {
+        kernel::pty::keep_newlines(master.as_fd()).context(|| "set up the console".to_owned())?;
+    }
+    Ok(master)
 }
 
 /// Waits until process `pid` has ended and returns its exit code, 128 and the signal's number for a signal.
@@ -132,8 +137,6 @@ struct Terminal {
 impl Terminal {
     fn new(master: OwnedFd) -> Result<Self> {
         let raw = kernel::pty::Raw::enter(std::io::stdin().as_fd()).ok();
-        // A terminal of ours translates newlines itself, and a file wants none.
-        kernel::pty::keep_newlines(master.as_fd()).context(|| "set up the console".to_owned())?;
         let terminal = Self {
             master: master.into(),
             _raw: raw,

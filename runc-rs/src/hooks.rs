@@ -16,13 +16,18 @@ use crate::failure::{Context, Failure, Result};
 
 /// Runs `hooks` in order; `kind` names them in the message of a failure, which ends the row.
 pub(crate) fn run(kind: &str, hooks: &[Hook], state: &[u8]) -> Result<()> {
+    run_in(kind, hooks, state, &[])
+}
+
+/// As [`run`]; a hook that sets no environment gets `inherited`.
+pub(crate) fn run_in(kind: &str, hooks: &[Hook], state: &[u8], inherited: &[String]) -> Result<()> {
     for (at, hook) in hooks.iter().enumerate() {
-        run_one(hook, state).context(|| format!("error running {kind} hook #{at}"))?;
+        run_one(hook, state, inherited).context(|| format!("error running {kind} hook #{at}"))?;
     }
     Ok(())
 }
 
-fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
+fn run_one(hook: &Hook, state: &[u8], inherited: &[String]) -> Result<()> {
     let output = || memfd_create(c"hook", MFdFlags::MFD_CLOEXEC).map(File::from);
     let mut stdout = output().context(|| "make a file for its output".to_owned())?;
     let mut stderr = output().context(|| "make a file for its output".to_owned())?;
@@ -32,7 +37,7 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
         command.arg0(name).args(rest);
     }
     command.env_clear();
-    for entry in hook.env().iter().flatten() {
+    for entry in hook.env().as_deref().unwrap_or(inherited) {
         let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
         command.env(key, value);
     }
@@ -108,6 +113,21 @@ mod tests {
             error,
             "error running createRuntime hook #0: exit status 3, stdout: , stderr: state"
         );
+    }
+
+    #[test]
+    fn a_hook_without_an_environment_inherits_the_one_given() {
+        let inherited = ["A=1".to_owned()];
+        let run = |env: &str| {
+            let hooks = hook(&format!(
+                r#"{{"path":"/bin/sh","args":["sh","-c","echo A=$A; exit 1"]{env}}}"#
+            ));
+            run_in("startContainer", &hooks, b"", &inherited)
+                .unwrap_err()
+                .chain()
+        };
+        assert!(run("").contains("stdout: A=1\n"));
+        assert!(run(r#","env":["B=2"]"#).contains("stdout: A=\n"));
     }
 
     #[test]

@@ -31,6 +31,20 @@ impl NumberSet {
     pub(crate) fn words(&self) -> &[u64] {
         &self.0
     }
+
+    /// The bits as one number, as `taskset(1)` shows them.
+    pub(crate) fn hex(&self) -> String {
+        let digits: String = self
+            .0
+            .iter()
+            .rev()
+            .map(|word| format!("{word:016x}"))
+            .collect();
+        match digits.trim_start_matches('0') {
+            "" => "0x0".to_owned(),
+            digits => format!("0x{digits}"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -43,6 +57,10 @@ mod tests {
         assert_eq!(words("0-3, 7"), Some(vec![0x8f]));
         assert_eq!(words("65"), Some(vec![0, 2]));
         assert_eq!(words(""), Some(vec![]));
+        let hex = |text: &str| NumberSet::parse(text).map(|set| set.hex());
+        assert_eq!(hex("1,4"), Some("0x12".to_owned()));
+        assert_eq!(hex("64"), Some("0x10000000000000000".to_owned()));
+        assert_eq!(hex(""), Some("0x0".to_owned()));
         for wrong in ["3-1", "x", "1-", "-1", "99999999"] {
             assert_eq!(words(wrong), None, "{wrong}");
         }

@@ -135,7 +135,11 @@ pub(crate) fn plan_exec(
     memory: Option<MemoryPolicy>,
 ) -> Result<Vec<Step>> {
     let mut steps = vec![Step::JoinCgroup];
-    steps.extend(valid.affinity.clone().map(Step::Affinity));
+    match (&valid.affinity, &valid.first_affinity) {
+        (Some(last), _) => steps.push(Step::Affinity(last.clone())),
+        (None, None) => steps.push(Step::ResetAffinity),
+        (None, Some(_)) => {}
+    }
     if kinds != 0 {
         steps.push(Step::JoinContainer { kinds });
     }
@@ -157,6 +161,7 @@ pub(crate) fn plan_exec(
 
 fn namespaces(steps: &mut Vec<Step>, spec: &ValidSpec, choices: Choices<'_>) {
     steps.push(Step::JoinCgroup);
+    steps.push(Step::ResetAffinity);
     // Users and pids are joined by the parent, on the way to the clone.
     let later = |kind: u64| kind != ns::USER && kind != ns::PID;
     steps.extend(
@@ -346,6 +351,9 @@ fn process(
     identity.capabilities = identity
         .capabilities
         .map(|sets| sets.restrict(facts.bounding).0);
+    steps.push(Step::EnterDirectory {
+        path: valid.cwd.clone(),
+    });
     steps.push(Step::Identity(identity));
     steps.push(Step::WorkingDirectory {
         path: valid.cwd.clone(),
@@ -399,7 +407,7 @@ mod tests {
 
     #[test]
     fn the_default_config_becomes_this_plan() {
-        insta::assert_snapshot!(text(&crate::commands::spec::default_config(false)));
+        insta::assert_snapshot!(text(&crate::commands::spec::default_config(false, true)));
     }
 
     #[test]

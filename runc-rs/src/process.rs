@@ -109,6 +109,21 @@ impl CapabilitySets {
         };
         (sets, missing)
     }
+
+    /// The ambient ones that the kernel takes: those that are permitted and inheritable too.
+    pub(crate) fn raised(&self) -> u64 {
+        self.ambient & self.permitted & self.inheritable
+    }
+
+    /// Names of the other ambient ones.
+    pub(crate) fn not_raised(&self) -> Vec<String> {
+        CAPABILITIES
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| (self.ambient & !self.raised()) >> n & 1 != 0)
+            .map(|(_, name)| format!("CAP_{name}"))
+            .collect()
+    }
 }
 
 /// Who the process is.
@@ -204,7 +219,7 @@ pub(crate) fn validate(process: &Process) -> Result<ValidProcess> {
     })
 }
 
-/// The last of several settings of one variable wins, at the place of the first.
+/// The last of several settings of one variable wins, at the place of the first. An empty HOME is none.
 fn deduplicate(env: Vec<String>) -> Vec<String> {
     let mut out: Vec<String> = Vec::with_capacity(env.len());
     for entry in env {
@@ -217,6 +232,7 @@ fn deduplicate(env: Vec<String>) -> Vec<String> {
             None => out.push(entry),
         }
     }
+    out.retain(|entry| entry != "HOME=");
     out
 }
 
@@ -344,6 +360,8 @@ mod tests {
     fn the_last_setting_of_a_variable_wins() {
         let env = ["A=1", "B=2", "A=3"].map(str::to_owned).to_vec();
         assert_eq!(deduplicate(env), ["A=3", "B=2"]);
+        let home = ["HOME=/h", "A=1", "HOME="].map(str::to_owned).to_vec();
+        assert_eq!(deduplicate(home), ["A=1"]);
     }
 
     #[test]
@@ -364,5 +382,15 @@ mod tests {
         assert_eq!(sets.bounding, 1 | 1 << 5);
         let (sets, missing) = sets.restrict(1);
         assert_eq!((sets.bounding, missing), (1, vec!["CAP_KILL".to_owned()]));
+        let sets = CapabilitySets {
+            ambient: 1 | 1 << 5,
+            permitted: 1 | 1 << 5,
+            inheritable: 1,
+            ..CapabilitySets::default()
+        };
+        assert_eq!(
+            (sets.raised(), sets.not_raised()),
+            (1, vec!["CAP_KILL".to_owned()])
+        );
     }
 }

@@ -25,10 +25,7 @@ pub(super) fn run(globals: &Globals, args: &EventsArgs) -> Result<()> {
     let cgroup = record.cgroup();
     let show = || -> Result<()> {
         let stats = cgroup.stats().context(|| "read statistics".to_owned())?;
-        say(&format!(
-            "{}\n",
-            json!({ "type": "stats", "id": args.id, "data": shape(&stats) })
-        ))
+        say(&line("stats", &args.id, Some(&shape(&stats))))
     };
     if args.stats {
         return show();
@@ -44,9 +41,19 @@ pub(super) fn run(globals: &Globals, args: &EventsArgs) -> Result<()> {
         if ready == 0 {
             show()?;
         } else if watch.kills() > 0 {
-            say(&format!("{}\n", json!({ "type": "oom", "id": args.id })))?;
+            say(&line("oom", &args.id, None))?;
         }
     }
+}
+
+/// One event. Callers match on the order of its fields.
+fn line(kind: &str, id: &str, data: Option<&Value>) -> String {
+    let data = data.map(|d| format!(",\"data\":{d}")).unwrap_or_default();
+    format!(
+        "{{\"type\":{},\"id\":{}{data}}}\n",
+        Value::from(kind),
+        Value::from(id)
+    )
 }
 
 /// `5s`, `500ms`, `1m`, as Go writes them; more than nothing.

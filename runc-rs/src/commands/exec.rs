@@ -15,7 +15,8 @@ use crate::commands::kill::has;
 use crate::commands::state::shape;
 use crate::console::{Signals, receive_master, socket_pair, wait};
 use crate::create::{
-    Console, Spawned, converse, end, preserve, send_pidfd, start_and_hear, write_pid_file,
+    Console, Spawned, converse, end, preserve, send_pidfd, start_and_hear, warn_of_missing,
+    write_pid_file,
 };
 use crate::failure::{Context, Failure, Result};
 use crate::host;
@@ -59,7 +60,9 @@ pub(super) fn run(globals: &Globals, args: &ExecArgs) -> Result<u8> {
             fs::write(&file, score.to_string()).context(|| format!("write {score} to {file}"))?;
         }
         let listener = |listener: OwnedFd| ask_agent(&record, spawned.pid, &listener);
+        globals.log.debug(phrases::DEBUG_CHILD);
         converse(&spawned, &steps, || Ok(()), listener)?;
+        globals.log.debug(phrases::DEBUG_EXEC);
         let master = ours.as_ref().map(receive_master).transpose()?.flatten();
         if let Some(file) = &args.pid_file {
             write_pid_file(file, spawned.pid)?;
@@ -117,6 +120,10 @@ fn process(globals: &Globals, args: &ExecArgs, record: &Record) -> Result<ValidP
         sets.bounding |= extra;
         sets.effective |= extra;
         sets.permitted |= extra;
+        // Only a container that hands capabilities on over exec at all hands on these.
+        if sets.inheritable != 0 {
+            sets.ambient |= extra;
+        }
         valid.identity.capabilities = Some(sets);
     }
     Ok(valid)
@@ -185,8 +192,15 @@ fn cgroup(record: &Record, wanted: &[String]) -> Result<Cgroup> {
             .components()
             .any(|c| c == std::path::Component::ParentDir)
         {
+            return Err(Failure::new(format!("bad sub cgroup path: {entry}")));
+        }
+        if let Some(unknown) = controllers
+            .iter()
+            .flatten()
+            .find(|c| !dirs.contains_key(**c))
+        {
             return Err(Failure::new(format!(
-                "--cgroup {entry}: must not lead upwards"
+                "--cgroup {entry}: unknown controller {unknown}"
             )));
         }
         for (name, dir) in &mut dirs {
@@ -195,12 +209,6 @@ fn cgroup(record: &Record, wanted: &[String]) -> Result<Cgroup> {
                 .is_none_or(|list| list.contains(&name.as_str()))
             {
                 *dir = dir.join(path.trim_start_matches('/'));
-                if !dir.is_dir() {
-                    return Err(Failure::new(format!(
-                        "--cgroup {entry}: {} does not exist",
-                        dir.display()
-                    )));
-                }
             }
         }
     }
@@ -243,6 +251,7 @@ fn spawn(
             LinuxPersonalityDomain::PerLinux32 => 8,
         });
     let memory = memory_policy(linux)?;
+    warn_of_missing(valid, &facts, &globals.log);
     if let Some(program) = &seccomp {
         globals
             .log
@@ -255,7 +264,9 @@ fn spawn(
         steps: &steps,
         args: &valid.args,
         env,
-        cgroup: group.join_files().context(|| "join cgroup".to_owned())?,
+        cgroup: group
+            .join_files()
+            .context(|| "error adding pid to cgroups".to_owned())?,
         namespaces: Vec::new(),
         container: Some(container.try_clone().context(starting)?),
         sources: Vec::new(),
@@ -268,6 +279,9 @@ fn spawn(
         in_user_namespace: users,
     };
     if let Some(set) = &valid.first_affinity {
+        globals
+            .log
+            .debug(&format!("nsexec: affinity: {}", set.hex()));
         kernel::sched::set_affinity(set.words())
             .context(|| "set initial affinity of exec".to_owned())?;
     }
@@ -286,6 +300,7 @@ fn spawn(
         cgroup: dir.as_ref().map(AsFd::as_fd),
         sibling: false,
     };
+    globals.log.debug(phrases::DEBUG_CLONE);
     match clone3(wanted).context(starting)? {
         Forked::Child => init.run(theirs),
         Forked::Parent { pid, pidfd } => {

@@ -15,6 +15,7 @@ pub(super) fn run(args: &SpecArgs) -> Result<()> {
         &args.bundle
     };
     let file = dir.join("config.json");
+    let v2 = crate::host::cgroups().is_ok_and(|host| host.layout() == cgroup::Layout::V2);
     match std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -26,13 +27,14 @@ pub(super) fn run(args: &SpecArgs) -> Result<()> {
         ))),
         Err(e) => Err(Failure::because(format!("create {}", file.display()), e)),
         Ok(mut out) => out
-            .write_all(default_config(args.rootless).as_bytes())
+            .write_all(default_config(args.rootless, v2).as_bytes())
             .context(|| format!("write {}", file.display())),
     }
 }
 
-/// The default config as text. Fields come in runc's order, indented by tabs.
-pub(crate) fn default_config(rootless: bool) -> String {
+/// The default config as text. Fields come in runc's order, indented by tabs. A cgroup namespace is in it on `cgroup_v2`, where
+/// the container's cgroups are mounted by it.
+pub(crate) fn default_config(rootless: bool, cgroup_v2: bool) -> String {
     let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     let process = json!([
         ["terminal", true],
@@ -56,7 +58,10 @@ pub(crate) fn default_config(rootless: bool) -> String {
         ],
         ["noNewPrivileges", true]
     ]);
-    let mut namespaces = vec!["pid", "network", "ipc", "uts", "mount", "cgroup"];
+    let mut namespaces = vec!["pid", "network", "ipc", "uts", "mount"];
+    if cgroup_v2 {
+        namespaces.push("cgroup");
+    }
     if rootless {
         namespaces.retain(|kind| *kind != "network");
         namespaces.push("user");
@@ -227,12 +232,15 @@ mod tests {
 
     #[test]
     fn the_default_config_is_runcs() {
-        insta::assert_snapshot!(default_config(false));
+        insta::assert_snapshot!(default_config(false, true));
+        let v1 = default_config(false, false);
+        assert!(!v1.contains(r#""cgroup"\n\t\t\t}"#) && v1.contains("/sys/fs/cgroup"));
     }
 
     #[test]
     fn the_rootless_config_is_valid() {
-        let spec: oci_spec::runtime::Spec = serde_json::from_str(&default_config(true)).unwrap();
+        let spec: oci_spec::runtime::Spec =
+            serde_json::from_str(&default_config(true, true)).unwrap();
         assert!(spec.linux().as_ref().unwrap().uid_mappings().is_some());
     }
 }

@@ -27,6 +27,8 @@ impl Init<'_> {
                 nix::sys::resource::setrlimit(limit.resource, limit.soft, limit.hard)?
             }
             Step::Affinity(set) => kernel::sched::set_affinity(set.words())?,
+            // Without it the caller's own binding stays, which a filter around us may insist on.
+            Step::ResetAffinity => drop(kernel::sched::reset_affinity()),
             Step::MemoryPolicy(policy) => {
                 kernel::sched::set_memory_policy(policy.mode, policy.nodes.words())?
             }
@@ -36,7 +38,6 @@ impl Init<'_> {
             }
             Step::SeLinux { label } => self.label("exec", label)?,
             Step::Identity(who) => self.become_identity(who)?,
-            Step::WorkingDirectory { path } => working_directory(path)?,
             _ => {}
         }
         Ok(())
@@ -86,9 +87,7 @@ impl Init<'_> {
         ids::set_capabilities(wanted).map_err(|e| StepError::from(e).about("set capabilities"))?;
         kernel::process::keep_capabilities(false)?;
         // The kernel lets a capability be ambient only if it is permitted and inheritable; others are left out, as runc does.
-        for number in
-            (0..64).filter(|n| sets.ambient & sets.permitted & sets.inheritable & 1 << n != 0)
-        {
+        for number in (0..64).filter(|n| sets.raised() & 1 << n != 0) {
             ids::raise_ambient(number)
                 .map_err(|e| StepError::from(e).about(format!("raise ambient {number}")))?;
         }
@@ -119,10 +118,21 @@ fn own_stdio(uid: u32) {
     }
 }
 
-/// Changes into `path` and makes sure that it lies inside: a descriptor of the host that leaked in would show as a directory
-/// outside of the root (CVE-2024-21626).
-fn working_directory(path: &Path) -> Applied {
-    nix::unistd::chdir(path)?;
+/// Changes into `path`, and says whether it could; that it may not is no error, as the user may.
+pub(super) fn enter(path: &Path) -> Result<bool, StepError> {
+    match nix::unistd::chdir(path) {
+        Ok(()) => Ok(true),
+        Err(Errno::EACCES | Errno::EPERM) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Changes into `path`, unless it was `entered` before, and makes sure that it lies inside: a descriptor of the host that leaked
+/// in would show as a directory outside of the root (CVE-2024-21626).
+pub(super) fn working_directory(path: &Path, entered: bool) -> Applied {
+    if !entered {
+        nix::unistd::chdir(path)?;
+    }
     match nix::unistd::getcwd() {
         Ok(now) if now.is_absolute() => Ok(()),
         Ok(_) | Err(Errno::ENOENT) => Err(StepError::words(

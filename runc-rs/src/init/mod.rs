@@ -123,6 +123,8 @@ struct Progress {
     later: Option<(Propagation, bool)>,
     /// The program's path in the container.
     program: PathBuf,
+    /// Whether the working directory was entered as root.
+    entered: bool,
 }
 
 impl Init<'_> {
@@ -132,6 +134,7 @@ impl Init<'_> {
             root: None,
             later: None,
             program: PathBuf::new(),
+            entered: false,
         };
         let mut channel = Some(channel);
         if let Err(error) = kernel::process::cloexec_from(self.first_closed)
@@ -187,20 +190,30 @@ impl Init<'_> {
                 channel.tell(&FromInit::RunHooks)?;
                 Ok(channel.await_go_on()?)
             }
-            Step::CreateContainerHooks { hooks } => self.hooks("createContainer", hooks),
-            Step::StartContainerHooks { hooks } => self.hooks("startContainer", hooks),
+            Step::CreateContainerHooks { hooks } => {
+                if let Some(root) = &progress.root {
+                    nix::unistd::fchdir(root)?;
+                }
+                self.hooks("createContainer", hooks, &[])
+            }
+            Step::StartContainerHooks { hooks } => self.hooks("startContainer", hooks, &self.env),
             Step::Umask { .. }
             | Step::Personality { .. }
             | Step::Scheduler { .. }
             | Step::IoPriority { .. }
             | Step::Rlimit(_)
             | Step::Affinity(_)
+            | Step::ResetAffinity
             | Step::MemoryPolicy(_)
             | Step::NoNewPrivileges
             | Step::AppArmor { .. }
             | Step::SeLinux { .. }
-            | Step::Identity(_)
-            | Step::WorkingDirectory { .. } => self.credentials(step),
+            | Step::Identity(_) => self.credentials(step),
+            Step::EnterDirectory { path } => {
+                progress.entered = identity::enter(path)?;
+                Ok(())
+            }
+            Step::WorkingDirectory { path } => identity::working_directory(path, progress.entered),
             Step::Seccomp => self.load_filter(channel.as_ref()),
             Step::FindProgram => self.find_program(progress),
             Step::AwaitStart => self.await_start(channel),
@@ -272,8 +285,13 @@ impl Init<'_> {
         Ok(())
     }
 
-    fn hooks(&self, kind: &str, hooks: &[oci_spec::runtime::Hook]) -> Applied {
-        crate::hooks::run(kind, hooks, &self.state)
+    fn hooks(
+        &self,
+        kind: &str,
+        hooks: &[oci_spec::runtime::Hook],
+        inherited: &[String],
+    ) -> Applied {
+        crate::hooks::run_in(kind, hooks, &self.state, inherited)
             .map_err(|failure| StepError::words(failure.chain()))
     }
 

@@ -133,6 +133,8 @@ pub(crate) enum Step {
     Rlimit(Rlimit),
     /// Processors that the process may run on.
     Affinity(NumberSet),
+    /// Any processor of the cgroup, whatever the caller was bound to.
+    ResetAffinity,
     MemoryPolicy(MemoryPolicy),
     NoNewPrivileges,
     AppArmor {
@@ -143,6 +145,11 @@ pub(crate) enum Step {
     },
     Seccomp,
     Identity(Identity),
+    /// Enter the working directory as root, who may go where the user may not; if root may not, the user tries.
+    EnterDirectory {
+        path: PathBuf,
+    },
+    /// Enter it as the user if root could not, and see that it is inside.
     WorkingDirectory {
         path: PathBuf,
     },

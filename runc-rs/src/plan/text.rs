@@ -125,7 +125,8 @@ impl fmt::Display for Step {
             Step::Scheduler { attr } => write!(f, "set scheduler policy {}", attr.policy),
             Step::IoPriority { class, level } => write!(f, "set io priority {class}:{level}"),
             Step::Rlimit(limit) => write!(f, "set {} to {}:{}", limit.name, limit.soft, limit.hard),
-            Step::Affinity(set) => write!(f, "set affinity {:x?}", set.words()),
+            Step::Affinity(set) => write!(f, "set affinity {}", set.hex()),
+            Step::ResetAffinity => f.write_str("reset affinity"),
             Step::MemoryPolicy(policy) => write!(
                 f,
                 "set memory policy {:#x} of nodes {:x?}",
@@ -154,7 +155,7 @@ impl fmt::Display for Step {
                     None => Ok(()),
                 }
             }
-            Step::WorkingDirectory { path } => write!(
+            Step::EnterDirectory { path } | Step::WorkingDirectory { path } => write!(
                 f,
                 "chdir to cwd ({:?}) set in config.json",
                 path.display().to_string()

@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use reqwest::Url;
 use reqwest::header::HeaderValue;
+use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use crate::body::{Body, BodyError};
 use crate::challenge::Challenge;
+use crate::client::read_document;
 use crate::config::{Config, Credentials};
 use crate::endpoint::{Repository, host_of, is_loopback};
 use crate::error::Error;
+use crate::payload::Payload;
 use crate::refusal;
-use crate::transport::{Question, Transport};
+use crate::transport::Question;
 
 /// A token that says nothing of its life lives this long, by the token
 /// specification.
@@ -30,7 +31,10 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Tokens are a few kilobytes.
 const MAX_TOKEN_BYTES: u64 = 1 << 20;
 
-/// The `Authorization` values that worked, by repository.
+/// Who asks, as the token specification wants to know.
+const CLIENT_ID: &str = "containerd-lite";
+
+/// The `Authorization` values that worked, by repository and what is done there.
 #[derive(Debug, Default)]
 pub(crate) struct Authorizations {
     by_repository: Mutex<HashMap<String, Authorization>>,
@@ -51,7 +55,7 @@ impl Authorizations {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         known
-            .get(&repository.name)
+            .get(&repository.authorization_key())
             .filter(|known| known.until.is_none_or(|until| Instant::now() < until))
             .map(|known| known.value.clone())
     }
@@ -59,7 +63,6 @@ impl Authorizations {
     /// Finds an answer to one of `challenges` and remembers it.
     pub(crate) async fn answer(
         &self,
-        transport: &Transport,
         config: &Config,
         repository: &Repository,
         challenges: &[Challenge],
@@ -67,11 +70,15 @@ impl Authorizations {
         let credentials = config.credentials.get(&repository.domain);
         let offered = |scheme: &str| challenges.iter().find(|offer| offer.scheme == scheme);
         let authorization = match (offered("bearer"), offered("basic"), credentials) {
-            (Some(challenge), _, credentials) => {
-                token(transport, config, repository, challenge, credentials).await?
-            }
-            (None, Some(_), Some(credentials)) => Authorization {
-                value: basic(credentials, repository)?,
+            (Some(_), _, Some(Credentials::Bearer { token })) => Authorization {
+                value: secret(&format!("Bearer {token}"), &repository.domain)?,
+                until: None,
+            },
+            (Some(challenge), ..) => token(config, repository, challenge, credentials)
+                .await
+                .map(|issued| issued.authorization)?,
+            (None, Some(_), Some(Credentials::Password { username, password })) => Authorization {
+                value: basic(username, password, repository)?,
                 until: None,
             },
             (None, basic, _) => {
@@ -91,13 +98,13 @@ impl Authorizations {
             .by_repository
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        known.insert(repository.name.clone(), authorization);
+        known.insert(repository.authorization_key(), authorization);
         Ok(value)
     }
 }
 
-fn basic(credentials: &Credentials, repository: &Repository) -> Result<HeaderValue, Error> {
-    let pair = format!("{}:{}", credentials.username, credentials.password);
+fn basic(user: &str, password: &str, repository: &Repository) -> Result<HeaderValue, Error> {
+    let pair = format!("{user}:{password}");
     secret(
         &format!("Basic {}", BASE64.encode(pair)),
         &repository.domain,
@@ -124,61 +131,92 @@ struct TokenDocument {
     access_token: Option<String>,
     #[serde(default)]
     expires_in: Option<u64>,
+    #[serde(default)]
+    refresh_token: Option<String>,
 }
 
-async fn token(
-    transport: &Transport,
+/// What a token server gave out.
+pub(crate) struct Issued {
+    authorization: Authorization,
+    /// In place of the password from now on, where the server offers it.
+    pub(crate) refresh_token: Option<String>,
+}
+
+/// Asks the token server of `challenge`: with a password by GET, as all of them
+/// know it, with a refresh token by the POST of OAuth 2.
+pub(crate) async fn token(
     config: &Config,
     repository: &Repository,
     challenge: &Challenge,
     credentials: Option<&Credentials>,
-) -> Result<Authorization, Error> {
+) -> Result<Issued, Error> {
     let subject = "a token".to_owned();
     let url = token_url(repository, challenge)?;
     let host = host_of(&url);
+    let (question, authorization) = match credentials {
+        Some(Credentials::Identity { token }) => (refresh(&url, subject.clone(), token), None),
+        Some(Credentials::Password { username, password }) => {
+            let mut url = url;
+            url.query_pairs_mut()
+                .append_pair("account", username)
+                .append_pair("client_id", CLIENT_ID)
+                .append_pair("offline_token", "true");
+            let value = basic(username, password, repository)?;
+            let question = Question::get(url, subject.clone(), "application/json");
+            (question, Some(value))
+        }
+        Some(Credentials::Bearer { .. }) | None => (
+            Question::get(url, subject.clone(), "application/json"),
+            None,
+        ),
+    };
+    let asked_at = Instant::now();
+    let transport = &repository.transport;
+    let response = transport.ask(&question, authorization.as_ref()).await?;
+    if !response.status().is_success() {
+        let patience = config.idle_timeout;
+        return Err(refusal::error(response, &repository.name, &subject, patience).await);
+    }
+    let bytes = read_document(config, response, &subject, MAX_TOKEN_BYTES).await?;
+    issued(&bytes, &host, asked_at)
+}
+
+/// The same question as an OAuth 2 form with a refresh token.
+fn refresh(url: &Url, subject: String, token: &str) -> Question {
+    let mut form = Url::parse("form:").map_or_else(|_| url.clone(), |form| form);
+    {
+        let mut pairs = form.query_pairs_mut();
+        pairs.clear();
+        let scopes: Vec<_> = url
+            .query_pairs()
+            .filter(|(key, _)| key == "scope")
+            .map(|(_, scope)| scope.into_owned())
+            .collect();
+        for (key, value) in url.query_pairs().filter(|(key, _)| key != "scope") {
+            pairs.append_pair(&key, &value);
+        }
+        pairs
+            .append_pair("grant_type", "refresh_token")
+            .append_pair("client_id", CLIENT_ID)
+            .append_pair("scope", &scopes.join(" "))
+            .append_pair("refresh_token", token);
+    }
+    let body = form.query().unwrap_or_default().to_owned();
+    let mut to = url.clone();
+    to.set_query(None);
+    let mut question = Question::send(Method::POST, to, subject, Payload::Bytes(body.into()));
+    question.content_type = "application/x-www-form-urlencoded";
+    question.accept = "application/json";
+    question
+}
+
+fn issued(bytes: &[u8], host: &str, asked_at: Instant) -> Result<Issued, Error> {
     let nonsense = |what: &str| Error::Protocol {
-        host: host.clone(),
+        host: host.to_owned(),
         subject: "a token".to_owned(),
         what: what.to_owned(),
     };
-    let authorization = credentials
-        .map(|given| basic(given, repository))
-        .transpose()?;
-    let question = Question::get(url, subject.clone(), "application/json");
-    let asked_at = Instant::now();
-    let response = transport.ask(&question, authorization.as_ref()).await?;
-    if !response.status().is_success() {
-        return Err(
-            refusal::error(response, &repository.name, &subject, config.idle_timeout).await,
-        );
-    }
-    let body = Body::new(response, config.idle_timeout).collect(MAX_TOKEN_BYTES);
-    let bytes = match tokio::time::timeout(config.document_timeout, body).await {
-        Ok(Ok(Some(bytes))) => bytes,
-        Ok(Ok(None)) => {
-            return Err(Error::TooLarge {
-                subject,
-                host,
-                limit: MAX_TOKEN_BYTES,
-            });
-        }
-        Ok(Err(BodyError::Cut(source))) => return Err(Error::Unreachable { host, source }),
-        Ok(Err(BodyError::Stalled)) => {
-            return Err(Error::Stalled {
-                host,
-                subject,
-                waited: config.idle_timeout,
-            });
-        }
-        Err(_elapsed) => {
-            return Err(Error::Stalled {
-                host,
-                subject,
-                waited: config.document_timeout,
-            });
-        }
-    };
-    let document: TokenDocument = serde_json::from_slice(&bytes)
+    let document: TokenDocument = serde_json::from_slice(bytes)
         .map_err(|_| nonsense("it is not the JSON document of a token"))?;
     let token = document
         .token
@@ -188,9 +226,12 @@ async fn token(
     let life = document
         .expires_in
         .map_or(DEFAULT_LIFE, Duration::from_secs);
-    Ok(Authorization {
-        value: secret(&format!("Bearer {token}"), &host)?,
-        until: asked_at.checked_add(life.saturating_sub(MARGIN)),
+    Ok(Issued {
+        authorization: Authorization {
+            value: secret(&format!("Bearer {token}"), host)?,
+            until: asked_at.checked_add(life.saturating_sub(MARGIN)),
+        },
+        refresh_token: document.refresh_token.filter(|token| !token.is_empty()),
     })
 }
 
@@ -218,43 +259,56 @@ fn token_url(repository: &Repository, challenge: &Challenge) -> Result<Url, Erro
         _ => return Err(nonsense("its realm is no address of a web server")),
     }
     let wanted = challenge.params.get("scope").map_or("", String::as_str);
-    let own = repository.pull_scope();
-    let own_is_missing = !wanted
+    let wanted: Vec<&str> = wanted
         .split(' ')
-        .any(|scope| allows_pull(scope, &repository.path));
+        .filter(|scope| !scope.is_empty())
+        .collect();
+    let missing: Vec<&String> = repository
+        .scopes
+        .iter()
+        .filter(|own| !wanted.iter().any(|scope| includes(scope, own)))
+        .collect();
     let mut query = url.query_pairs_mut();
     if let Some(service) = challenge.params.get("service") {
         query.append_pair("service", service);
     }
-    for scope in wanted.split(' ').filter(|scope| !scope.is_empty()) {
+    for scope in wanted {
         query.append_pair("scope", scope);
     }
-    if own_is_missing {
-        query.append_pair("scope", &own);
+    for scope in missing {
+        query.append_pair("scope", scope);
     }
     drop(query);
     Ok(url)
 }
 
-fn allows_pull(scope: &str, path: &str) -> bool {
-    scope
-        .strip_prefix("repository:")
-        .and_then(|rest| rest.strip_prefix(path))
-        .and_then(|rest| rest.strip_prefix(':'))
-        .is_some_and(|actions| actions.split(',').any(|action| action == "pull"))
+/// Whether `scope` allows all that `own` does.
+fn includes(scope: &str, own: &str) -> bool {
+    let (Some((subject, allowed)), Some((own_subject, needed))) =
+        (scope.rsplit_once(':'), own.rsplit_once(':'))
+    else {
+        return false;
+    };
+    subject == own_subject
+        && needed
+            .split(',')
+            .all(|action| allowed.split(',').any(|has| has == action || has == "*"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::challenge;
+    use crate::client::Client;
     use crate::reference::Reference;
 
     fn url_for(reference: &str, header: &str) -> Result<String, Error> {
         let reference = Reference::parse(reference).expect("reference");
-        let repository = Repository::of(&reference, &BTreeSet::new()).expect("repository");
+        let client = Client::new(Config::default()).expect("client");
+        let repository = client
+            .repositories_where(&reference, |_| true)
+            .expect("hosts")
+            .remove(0);
         let challenge = challenge::parse(header).remove(0);
         token_url(&repository, &challenge).map(String::from)
     }

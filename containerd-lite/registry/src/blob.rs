@@ -4,6 +4,7 @@
 //! not see all bytes. Whoever stores the blob verifies it as a whole.
 
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 use reqwest::StatusCode;
@@ -24,9 +25,14 @@ const GOOD_PROGRESS_BYTES: u64 = 1 << 20;
 /// Reads a blob of known size from an offset to its end.
 pub struct BlobReader {
     client: Client,
-    repository: Repository,
-    question: Question,
+    /// The servers to ask, the one in use first.
+    repositories: Vec<Repository>,
+    digest: Digest,
+    subject: String,
+    /// Of the first byte that is not wanted.
     size: u64,
+    /// Of the whole blob.
+    total: u64,
     /// Of the next byte to hand out.
     position: u64,
     body: Option<OpenBody>,
@@ -40,12 +46,14 @@ struct OpenBody {
     host: String,
     /// Bytes to pass over, because the server does not know ranges.
     skip: u64,
+    /// Where in the blob the answer ends.
+    end: u64,
 }
 
 impl fmt::Debug for BlobReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BlobReader")
-            .field("subject", &self.question.subject)
+            .field("subject", &self.subject)
             .field("size", &self.size)
             .field("position", &self.position)
             .finish_non_exhaustive()
@@ -66,17 +74,31 @@ impl Client {
         size: u64,
         offset: u64,
     ) -> Result<BlobReader, Error> {
-        let repository = self.repository(reference)?;
-        let url = repository.url("blobs", digest.as_str());
+        self.blob_part(reference, digest, size, offset..size)
+    }
+
+    /// The same for the bytes of `part` only.
+    ///
+    /// # Errors
+    /// As [`Client::blob`].
+    pub fn blob_part(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        size: u64,
+        part: Range<u64>,
+    ) -> Result<BlobReader, Error> {
         Ok(BlobReader {
             client: self.clone(),
-            question: Question::get(url, format!("blob {digest}"), "*/*"),
-            repository,
-            size,
-            position: offset,
+            repositories: self.repositories_where(reference, |host| host.can_pull)?,
+            digest: digest.clone(),
+            subject: format!("blob {digest}"),
+            size: part.end.min(size),
+            total: size,
+            position: part.start,
             body: None,
             failed: 0,
-            failed_at: offset,
+            failed_at: part.start,
         })
     }
 }
@@ -118,13 +140,14 @@ impl BlobReader {
                     if piece.is_empty() {
                         continue;
                     }
-                    return self.deliver(piece, host).map(Some);
+                    let end = open.end;
+                    return self.deliver(piece, host, end).map(Some);
                 }
                 Ok(None) => self.cut(host, None),
                 Err(BodyError::Cut(source)) => self.cut(host, Some(source)),
                 Err(BodyError::Stalled) => Error::Stalled {
                     host,
-                    subject: self.question.subject.clone(),
+                    subject: self.subject.clone(),
                     waited: self.client.config().idle_timeout,
                 },
             };
@@ -140,12 +163,15 @@ impl BlobReader {
         }
     }
 
-    fn deliver(&mut self, piece: Bytes, host: String) -> Result<Bytes, Error> {
-        let end = self.position.saturating_add(piece.len() as u64);
-        if end > self.size {
+    fn deliver(&mut self, mut piece: Bytes, host: String, end: u64) -> Result<Bytes, Error> {
+        let after = self.position.saturating_add(piece.len() as u64);
+        if after > end {
             return Err(self.too_large(host));
         }
-        self.position = end;
+        // More than the part, from a server that does not know ranges.
+        let wanted = after.min(self.size) - self.position;
+        piece.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+        self.position += wanted;
         Ok(piece)
     }
 
@@ -154,48 +180,80 @@ impl BlobReader {
         let Some(mut open) = self.body.take() else {
             return Ok(None);
         };
+        if open.end > self.size {
+            return Ok(None);
+        }
         match open.body.next().await {
             Ok(Some(piece)) if !piece.is_empty() => Err(self.too_large(open.host)),
             _ => Ok(None),
         }
     }
 
-    async fn open(&self) -> Result<OpenBody, Error> {
-        let mut question = self.question.clone();
-        question.from = self.position;
-        let response = self.client.ask(&self.repository, &question).await?;
-        let host = host_of(response.url());
-        let skip = match response.status() {
-            StatusCode::PARTIAL_CONTENT => {
-                let range = response.headers().get(CONTENT_RANGE);
-                let start = range
-                    .and_then(|value| value.to_str().ok())
-                    .and_then(range_start);
-                if start != Some(self.position) {
-                    return Err(Error::Protocol {
-                        host,
-                        subject: question.subject,
-                        what: format!(
-                            "bytes from {} on were asked for, and others came",
-                            self.position
-                        ),
-                    });
+    /// Asks for what is missing, one server after the other.
+    async fn open(&mut self) -> Result<OpenBody, Error> {
+        loop {
+            let Some(repository) = self.repositories.first() else {
+                return Err(Error::NotFound {
+                    subject: self.subject.clone(),
+                    host: "any registry".to_owned(),
+                });
+            };
+            match self.open_on(repository).await {
+                Err(err) if repository.has_next => {
+                    tracing::debug!(error = %err, "mirror passed over");
+                    self.repositories.remove(0);
                 }
-                0
+                opened => return opened,
             }
-            _ => self.position,
+        }
+    }
+
+    async fn open_on(&self, repository: &Repository) -> Result<OpenBody, Error> {
+        let url = repository.url("blobs", self.digest.as_str());
+        let mut question = Question::get(url, self.subject.clone(), "*/*");
+        question.from = self.position;
+        question.until = (self.size < self.total).then_some(self.size);
+        let response = self.client.ask(repository, &question).await?;
+        let host = host_of(response.url());
+        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+        if partial {
+            let range = response.headers().get(CONTENT_RANGE);
+            let start = range
+                .and_then(|value| value.to_str().ok())
+                .and_then(range_start);
+            if start != Some(self.position) {
+                return Err(Error::Protocol {
+                    host,
+                    subject: question.subject,
+                    what: format!(
+                        "bytes from {} on were asked for, and others came",
+                        self.position
+                    ),
+                });
+            }
+        }
+        // A server that does not know ranges sends all of it.
+        let (skip, end) = if partial {
+            (0, self.size)
+        } else {
+            (self.position, self.total)
         };
-        let expected = self.size - self.position + skip;
+        let expected = end - self.position + skip;
         match response.content_length() {
             Some(actual) if actual != expected => Err(Error::SizeMismatch {
                 subject: question.subject,
                 host,
-                expected: self.size,
+                expected: self.total,
                 actual: actual.saturating_add(self.position - skip),
             }),
             _ => {
                 let body = Body::new(response, self.client.config().idle_timeout);
-                Ok(OpenBody { body, host, skip })
+                Ok(OpenBody {
+                    body,
+                    host,
+                    skip,
+                    end,
+                })
             }
         }
     }
@@ -203,7 +261,7 @@ impl BlobReader {
     fn cut(&self, host: String, source: Option<TransportError>) -> Error {
         Error::Cut {
             host,
-            subject: self.question.subject.clone(),
+            subject: self.subject.clone(),
             received: self.position,
             source,
         }
@@ -211,9 +269,9 @@ impl BlobReader {
 
     fn too_large(&self, host: String) -> Error {
         Error::TooLarge {
-            subject: self.question.subject.clone(),
+            subject: self.subject.clone(),
             host,
-            limit: self.size,
+            limit: self.total,
         }
     }
 }

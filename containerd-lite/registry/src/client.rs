@@ -1,15 +1,19 @@
 //! The client: questions with authorization and retries around them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use reqwest::header::WWW_AUTHENTICATE;
 use reqwest::{Response, StatusCode};
 
 use crate::auth::Authorizations;
+use crate::body::{Body, BodyError};
 use crate::challenge::{self, Challenge};
-use crate::config::Config;
-use crate::endpoint::Repository;
+use crate::config::{Config, Credentials};
+use crate::endpoint::{Repository, host_of};
 use crate::error::Error;
+use crate::hosts::{Host, Hosts};
 use crate::reference::Reference;
 use crate::refusal;
 use crate::transport::{Question, Transport};
@@ -23,32 +27,101 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     config: Config,
-    transport: Transport,
+    transports: Arc<Transports>,
     authorizations: Authorizations,
 }
 
+/// One for every way to reach a server, made when it is first needed.
+#[derive(Debug, Default)]
+struct Transports(Mutex<BTreeMap<TransportKey, Arc<Transport>>>);
+
+type TransportKey = (crate::hosts::TlsSettings, Vec<(String, String)>);
+
+impl Transports {
+    fn to(&self, config: &Config, host: &Host) -> Result<Arc<Transport>, Error> {
+        let key = (host.tls.clone(), host.headers.clone());
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(transport) = known.get(&key) {
+            return Ok(transport.clone());
+        }
+        let made = Arc::new(Transport::new(config, host)?);
+        known.insert(key, made.clone());
+        Ok(made)
+    }
+}
+
 impl Client {
-    /// Reads the machine's CA certificates; connects to nothing yet.
+    /// Connects to nothing yet.
     ///
     /// # Errors
     /// [`Error::Setup`].
     pub fn new(config: Config) -> Result<Self, Error> {
-        let transport = Transport::new(&config)?;
-        Ok(Self {
+        Ok(Self::sharing(config, Arc::default()))
+    }
+
+    /// A client for somebody else: the same settings and connections, other
+    /// credentials, and none of the tokens.
+    #[must_use]
+    pub fn with_credentials(&self, credentials: BTreeMap<String, Credentials>) -> Self {
+        let config = Config {
+            credentials,
+            ..self.inner.config.clone()
+        };
+        Self::sharing(config, self.inner.transports.clone())
+    }
+
+    fn sharing(config: Config, transports: Arc<Transports>) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 config,
-                transport,
+                transports,
                 authorizations: Authorizations::default(),
             }),
-        })
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {
         &self.inner.config
     }
 
-    pub(crate) fn repository(&self, reference: &Reference) -> Result<Repository, Error> {
-        Repository::of(reference, &self.inner.config.plain_http)
+    /// The repository of `reference` on every server that has it and `fits`, in
+    /// the order to ask them; at least one.
+    pub(crate) fn repositories_where(
+        &self,
+        reference: &Reference,
+        fits: impl Fn(&Host) -> bool,
+    ) -> Result<Vec<Repository>, Error> {
+        let config = self.config();
+        let domain = reference.domain();
+        let hosts = Hosts {
+            dirs: &config.hosts_dirs,
+            plain_http: config.plain_http.contains(domain),
+        };
+        let mut hosts = hosts.of(domain)?;
+        hosts.retain(fits);
+        let count = hosts.len();
+        if count == 0 {
+            return Err(Error::Refused {
+                host: domain.to_owned(),
+                subject: reference.name().to_owned(),
+                status: "no server is configured for it".to_owned(),
+                detail: String::new(),
+            });
+        }
+        hosts
+            .into_iter()
+            .enumerate()
+            .map(|(at, host)| {
+                let transport = self.inner.transports.to(config, &host)?;
+                let has_next = at + 1 < count;
+                Ok(Repository::on(
+                    reference,
+                    Arc::new(host),
+                    transport,
+                    has_next,
+                ))
+            })
+            .collect()
     }
 
     /// Asks until there is an answer that is a success, or the error is not
@@ -60,8 +133,10 @@ impl Client {
     ) -> Result<Response, Error> {
         let mut failed = 0;
         loop {
-            match self.ask_authorized(repository, question).await {
+            match self.ask_once(repository, question).await {
                 Ok(response) => return Ok(response),
+                // The next server is quicker than a pause.
+                Err(err) if repository.has_next => return Err(err),
                 Err(err) => self.pause_or_give_up(&mut failed, err).await?,
             }
         }
@@ -83,25 +158,28 @@ impl Client {
     }
 
     /// Asks once, or twice if the registry wants authorization first.
-    async fn ask_authorized(
+    pub(crate) async fn ask_once(
         &self,
         repository: &Repository,
         question: &Question,
     ) -> Result<Response, Error> {
         let Inner {
             config,
-            transport,
             authorizations,
+            ..
         } = &*self.inner;
-        let known = authorizations.known(repository);
+        let transport = &repository.transport;
+        // An upload may have been sent to a storage server, which must not
+        // learn anything.
+        let own = repository.owns(&question.url);
+        let known = authorizations.known(repository).filter(|_| own);
         let mut response = transport.ask(question, known.as_ref()).await?;
-        // A storage server that a registry redirected to may say the same,
-        // but it must not learn anything.
-        if response.status() == StatusCode::UNAUTHORIZED && repository.owns(response.url()) {
+        // One that a registry redirected to may want authorization as well.
+        if response.status() == StatusCode::UNAUTHORIZED && own && repository.owns(response.url()) {
             let challenges = challenges(&response);
             if !challenges.is_empty() {
                 let fresh = authorizations
-                    .answer(transport, config, repository, &challenges)
+                    .answer(config, repository, &challenges)
                     .await?;
                 response = transport.ask(question, Some(&fresh)).await?;
             }
@@ -116,6 +194,52 @@ impl Client {
             config.idle_timeout,
         )
         .await)
+    }
+
+    /// All of a small body.
+    pub(crate) async fn document(
+        &self,
+        response: Response,
+        subject: &str,
+        limit: u64,
+    ) -> Result<Bytes, Error> {
+        let config = self.config();
+        read_document(config, response, subject, limit).await
+    }
+}
+
+/// All of the body of `response`, which may have `limit` bytes.
+pub(crate) async fn read_document(
+    config: &Config,
+    response: Response,
+    subject: &str,
+    limit: u64,
+) -> Result<Bytes, Error> {
+    let (host, subject) = (host_of(response.url()), subject.to_owned());
+    let body = Body::new(response, config.idle_timeout).collect(limit);
+    match tokio::time::timeout(config.document_timeout, body).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(Error::TooLarge {
+            subject,
+            host,
+            limit,
+        }),
+        Ok(Err(BodyError::Cut(source))) => Err(Error::Cut {
+            host,
+            subject,
+            received: 0,
+            source: Some(source),
+        }),
+        Ok(Err(BodyError::Stalled)) => Err(Error::Stalled {
+            host,
+            subject,
+            waited: config.idle_timeout,
+        }),
+        Err(_elapsed) => Err(Error::Stalled {
+            host,
+            subject,
+            waited: config.document_timeout,
+        }),
     }
 }
 

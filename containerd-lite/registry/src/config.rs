@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::retry::RetryPolicy;
@@ -13,6 +14,11 @@ pub struct Config {
     pub credentials: BTreeMap<String, Credentials>,
     /// Domains that are reached without TLS although they are not loopback.
     pub plain_http: BTreeSet<String>,
+    /// Directories like `/etc/containerd/certs.d`, which hold a directory with
+    /// `hosts.toml` or certificates by registry; the first that knows it counts.
+    pub hosts_dirs: Vec<PathBuf>,
+    /// Blobs are uploaded in chunks of this size; `None`: each in one piece.
+    pub chunk_bytes: Option<u64>,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
     /// How long an answer may take to begin, or to go on by a kilobyte.
@@ -30,6 +36,8 @@ impl Default for Config {
         Self {
             credentials: BTreeMap::new(),
             plain_http: BTreeSet::new(),
+            hosts_dirs: Vec::new(),
+            chunk_bytes: None,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             document_timeout: Duration::from_secs(60),
@@ -40,19 +48,47 @@ impl Default for Config {
     }
 }
 
-/// A user name and a password or access token.
+/// What proves to a registry who is asking.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user.
-    pub username: String,
-    /// Never printed.
-    pub password: String,
+pub enum Credentials {
+    /// A user name and a password or access token.
+    Password {
+        /// The user.
+        username: String,
+        /// Never printed.
+        password: String,
+    },
+    /// A refresh token, as a login gives it out in place of the password.
+    Identity {
+        /// Never printed.
+        token: String,
+    },
+    /// A token for the registry itself, shown as it is.
+    Bearer {
+        /// Never printed.
+        token: String,
+    },
+}
+
+impl Credentials {
+    /// A user name and a password.
+    pub fn password(username: impl Into<String>, password: impl Into<String>) -> Self {
+        Self::Password {
+            username: username.into(),
+            password: password.into(),
+        }
+    }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        match self {
+            Self::Password { username, .. } => f
+                .debug_struct("Password")
+                .field("username", username)
+                .finish_non_exhaustive(),
+            Self::Identity { .. } => f.write_str("Identity { .. }"),
+            Self::Bearer { .. } => f.write_str("Bearer { .. }"),
+        }
     }
 }

@@ -1,56 +1,71 @@
-//! Where a registry is: the URL behind the domain of a reference.
+//! Where a registry is: the URLs behind the domain of a reference.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use reqwest::Url;
 
 use crate::error::Error;
+use crate::hosts::Host;
 use crate::reference::{DEFAULT_DOMAIN, Reference};
+use crate::transport::Transport;
 
 /// The host that serves Docker Hub's images.
 const DOCKER_HUB: &str = "registry-1.docker.io";
 
-/// A repository and how to reach it.
+/// A repository on one of the servers that have it, and how to reach it.
 #[derive(Debug, Clone)]
 pub(crate) struct Repository {
     /// As in references, for messages: `docker.io/library/busybox`.
     pub(crate) name: String,
-    /// The domain of the reference, under which credentials are kept.
+    /// Under which credentials are kept: the domain of the reference, or the
+    /// host of a mirror.
     pub(crate) domain: String,
     /// Within the registry: `library/busybox`.
     pub(crate) path: String,
-    /// Ends in a slash: `https://registry-1.docker.io/v2/`.
-    base: Url,
+    /// What a token must allow, in the words of the token specification.
+    pub(crate) scopes: Vec<String>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) transport: Arc<Transport>,
+    /// Another server can be asked when this one has no answer.
+    pub(crate) has_next: bool,
+    /// A mirror is told for which registry it stands in.
+    namespace: Option<String>,
 }
 
 impl Repository {
-    /// The repository of `reference`. Plain HTTP is used for loopback hosts
-    /// and for the domains in `plain_http`, TLS for all others.
-    pub(crate) fn of(reference: &Reference, plain_http: &BTreeSet<String>) -> Result<Self, Error> {
+    /// The repository of `reference` on `host`.
+    pub(crate) fn on(
+        reference: &Reference,
+        host: Arc<Host>,
+        transport: Arc<Transport>,
+        has_next: bool,
+    ) -> Self {
         let domain = reference.domain();
-        let host = if domain == DEFAULT_DOMAIN {
-            DOCKER_HUB
-        } else {
-            domain
-        };
-        let scheme = if is_loopback_domain(domain) || plain_http.contains(domain) {
-            "http"
-        } else {
-            "https"
-        };
-        let base =
-            Url::parse(&format!("{scheme}://{host}/v2/")).map_err(|err| Error::Protocol {
-                host: domain.to_owned(),
-                subject: "its address".to_owned(),
-                what: err.to_string(),
-            })?;
-        Ok(Self {
+        let path = reference.path().to_owned();
+        Self {
             name: reference.name().to_owned(),
-            domain: domain.to_owned(),
-            path: reference.path().to_owned(),
-            base,
-        })
+            domain: if host.is_mirror {
+                host_of(&host.base)
+            } else {
+                domain.to_owned()
+            },
+            scopes: vec![format!("repository:{path}:pull")],
+            path,
+            namespace: host.is_mirror.then(|| domain.to_owned()),
+            host,
+            transport,
+            has_next,
+        }
+    }
+
+    /// The same, to write to, and to mount blobs of the repositories `from`.
+    pub(crate) fn to_push(mut self, from: &[String]) -> Self {
+        self.scopes = vec![format!("repository:{}:pull,push", self.path)];
+        let others = from.iter().filter(|path| **path != self.path);
+        self.scopes
+            .extend(others.map(|path| format!("repository:{path}:pull")));
+        self
     }
 
     /// The URL of `kind` (`manifests` or `blobs`) `name` in this repository.
@@ -58,26 +73,58 @@ impl Repository {
     /// Repository paths, tags and digests consist of characters that stand
     /// for themselves in a URL, and of no component `..`.
     pub(crate) fn url(&self, kind: &str, name: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("/v2/{}/{kind}/{name}", self.path));
+        self.below(&format!("{}/{kind}/{name}", self.path))
+    }
+
+    /// The URL of `path` in the registry's API.
+    pub(crate) fn below(&self, path: &str) -> Url {
+        let mut url = self.host.base.clone();
+        url.set_path(&format!("{}/{path}", self.host.base.path()));
+        if let Some(namespace) = &self.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
         url
     }
 
     /// Whether `url` is on the registry itself, so that it may see the
     /// credentials.
     pub(crate) fn owns(&self, url: &Url) -> bool {
-        url.origin() == self.base.origin()
+        url.origin() == self.host.base.origin()
     }
 
     /// Whether the registry is reached without TLS.
     pub(crate) fn is_plain(&self) -> bool {
-        self.base.scheme() == "http"
+        self.host.base.scheme() == "http"
     }
 
-    /// What a token must allow, in the words of the token specification.
-    pub(crate) fn pull_scope(&self) -> String {
-        format!("repository:{}:pull", self.path)
+    /// Under which what was shown last time is kept.
+    pub(crate) fn authorization_key(&self) -> String {
+        format!(
+            "{} {}",
+            self.host.base.origin().ascii_serialization(),
+            self.scopes.join(" ")
+        )
     }
+}
+
+/// Where the API of `domain` begins: plain HTTP for loopback hosts and when
+/// told, TLS for all others.
+pub(crate) fn default_base(domain: &str, plain_http: bool) -> Result<Url, Error> {
+    let host = if domain == DEFAULT_DOMAIN {
+        DOCKER_HUB
+    } else {
+        domain
+    };
+    let scheme = if is_loopback_domain(domain) || plain_http {
+        "http"
+    } else {
+        "https"
+    };
+    Url::parse(&format!("{scheme}://{host}/v2")).map_err(|err| Error::Protocol {
+        host: domain.to_owned(),
+        subject: "its address".to_owned(),
+        what: err.to_string(),
+    })
 }
 
 /// Host and port of `url`, for messages.
@@ -114,14 +161,27 @@ fn is_loopback_host(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Client;
+    use crate::config::Config;
+
+    fn repository(reference: &str) -> Repository {
+        let client = Client::new(Config {
+            plain_http: ["plain.example:5000".to_owned()].into(),
+            ..Config::default()
+        })
+        .expect("client");
+        let reference = Reference::parse(reference).expect("reference");
+        client
+            .repositories_where(&reference, |_| true)
+            .expect("repository")
+            .remove(0)
+    }
 
     #[track_caller]
     fn check(reference: &str, url: &str) {
-        let told = BTreeSet::from(["plain.example:5000".to_owned()]);
-        let reference = Reference::parse(reference).expect("reference");
-        let repository = Repository::of(&reference, &told).expect("repository");
-        let tag = reference.tag().expect("tag");
-        assert_eq!(repository.url("manifests", tag).as_str(), url);
+        let parsed = Reference::parse(reference).expect("reference");
+        let tag = parsed.tag().expect("tag");
+        assert_eq!(repository(reference).url("manifests", tag).as_str(), url);
     }
 
     #[test]
@@ -160,8 +220,7 @@ mod tests {
 
     #[test]
     fn only_the_same_origin_is_the_registry_itself() {
-        let reference = Reference::parse("127.0.0.1:5000/a").expect("reference");
-        let repository = Repository::of(&reference, &BTreeSet::new()).expect("repository");
+        let repository = repository("127.0.0.1:5000/a");
         let owns = |url: &str| repository.owns(&Url::parse(url).expect("url"));
         assert!(owns("http://127.0.0.1:5000/elsewhere"));
         assert!(!owns("http://127.0.0.1:5001/v2/"));

@@ -148,6 +148,22 @@ pub enum Error {
         /// The host that was not asked.
         host: String,
     },
+    /// A file that says how to reach a registry cannot be used.
+    #[error("{}: {what}", file.display())]
+    Hosts {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong with it, and where.
+        what: String,
+    },
+    /// The credentials cannot be had, or cannot be kept.
+    #[error("credentials of {host}: {what}")]
+    Credentials {
+        /// The registry.
+        host: String,
+        /// What is wrong.
+        what: String,
+    },
     /// The HTTP client could not be set up.
     #[error("set up the HTTP client")]
     Setup(#[source] TransportError),

@@ -6,6 +6,12 @@
 //! 3. [`Client::manifest`] fetches manifests, [`Client::blob`] streams
 //!    everything else, both through cut connections, rate limits and
 //!    redirects, within limits of time and size.
+//! 4. [`Client::push_blob`] and [`Client::push_manifest`] do the same the other
+//!    way.
+//!
+//! Which servers stand behind a registry's name, and whom to trust there, is
+//! read from `hosts.toml`; who asks, from the caller, or from the files and
+//! helpers in which Docker keeps it ([`DockerConfig`]).
 //!
 //! The crate knows registries and nothing else: no store, no image semantics
 //! beyond "these bytes have that digest".
@@ -17,19 +23,28 @@ mod challenge;
 mod client;
 mod config;
 mod digest;
+mod docker_config;
 mod endpoint;
 mod error;
+mod hosts;
+mod login;
+mod payload;
+mod push;
 mod reference;
 mod refusal;
 mod resolve;
 mod retry;
+mod tags;
+mod tls;
 mod transport;
 
 pub use blob::BlobReader;
 pub use client::Client;
 pub use config::{Config, Credentials};
 pub use digest::{Digest, ParseDigestError};
+pub use docker_config::DockerConfig;
 pub use error::{Error, TransportError};
+pub use push::{Upload, Uploaded};
 pub use reference::{BadReference, ParseReferenceError, Reference};
 pub use resolve::Resolved;
 pub use retry::RetryPolicy;

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Response};
 
-use crate::body::{Body, BodyError};
 use crate::client::Client;
 use crate::digest::Digest;
 use crate::endpoint::{Repository, host_of};
@@ -23,7 +22,7 @@ const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
-const CONTENT_DIGEST: &str = "docker-content-digest";
+pub(crate) const CONTENT_DIGEST: &str = "docker-content-digest";
 
 /// What a reference names at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +45,27 @@ impl Client {
     /// [`Error::NotFound`], [`Error::Unauthorized`], [`Error::Unreachable`]
     /// and the others.
     pub async fn resolve(&self, reference: &Reference) -> Result<Resolved, Error> {
-        let repository = self.repository(reference)?;
-        let mut question = manifest_question(&repository, reference);
+        let mut last = None;
+        for repository in self.repositories_where(reference, |host| host.can_resolve)? {
+            match self.resolve_on(&repository, reference).await {
+                Err(err) if repository.has_next => {
+                    tracing::debug!(error = %err, "mirror passed over");
+                    last = Some(err);
+                }
+                told => return told,
+            }
+        }
+        Err(last.unwrap_or_else(|| nowhere(reference)))
+    }
+
+    async fn resolve_on(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Resolved, Error> {
+        let mut question = manifest_question(repository, reference);
         question.method = Method::HEAD;
-        match self.ask(&repository, &question).await {
+        match self.ask(repository, &question).await {
             Ok(response) => {
                 if let Some(resolved) = from_head(&response, reference)
                     && resolved.size <= self.config().max_manifest_bytes
@@ -61,7 +77,7 @@ impl Client {
             Err(Error::Refused { .. }) => {}
             Err(err) => return Err(err),
         }
-        self.get_manifest(&repository, reference).await
+        self.get_manifest(repository, reference).await
     }
 
     /// Fetches the manifest `digest` of the repository of `reference`.
@@ -70,10 +86,15 @@ impl Client {
     /// As [`Client::resolve`]; [`Error::DigestMismatch`] if other bytes came,
     /// [`Error::TooLarge`] over the limit of the configuration.
     pub async fn manifest(&self, reference: &Reference, digest: &Digest) -> Result<Bytes, Error> {
-        let repository = self.repository(reference)?;
         let pinned = reference.pinned(digest.clone());
-        let resolved = self.get_manifest(&repository, &pinned).await?;
-        Ok(resolved.bytes.unwrap_or_default())
+        let mut last = None;
+        for repository in self.repositories_where(reference, |host| host.can_pull)? {
+            match self.get_manifest(&repository, &pinned).await {
+                Err(err) if repository.has_next => last = Some(err),
+                got => return got.map(|resolved| resolved.bytes.unwrap_or_default()),
+            }
+        }
+        Err(last.unwrap_or_else(|| nowhere(reference)))
     }
 
     async fn get_manifest(
@@ -90,6 +111,7 @@ impl Client {
                 .await
             {
                 Ok(resolved) => return Ok(resolved),
+                Err(err) if repository.has_next => return Err(err),
                 Err(err) => self.pause_or_give_up(&mut failed, err).await?,
             }
         }
@@ -101,52 +123,18 @@ impl Client {
         reference: &Reference,
         subject: &str,
     ) -> Result<Resolved, Error> {
-        let config = self.config();
         let host = host_of(response.url());
-        let subject = subject.to_owned();
         let media_type = media_type(response.headers());
         let promised = reference
             .digest()
             .cloned()
             .or_else(|| header_digest(response.headers()));
-        let limit = config.max_manifest_bytes;
-        let body = Body::new(response, config.idle_timeout).collect(limit);
-        let bytes = match tokio::time::timeout(config.document_timeout, body).await {
-            Ok(Ok(Some(bytes))) => bytes,
-            Ok(Ok(None)) => {
-                return Err(Error::TooLarge {
-                    subject,
-                    host,
-                    limit,
-                });
-            }
-            Ok(Err(BodyError::Cut(source))) => {
-                return Err(Error::Cut {
-                    host,
-                    subject,
-                    received: 0,
-                    source: Some(source),
-                });
-            }
-            Ok(Err(BodyError::Stalled)) => {
-                return Err(Error::Stalled {
-                    host,
-                    subject,
-                    waited: config.idle_timeout,
-                });
-            }
-            Err(_elapsed) => {
-                return Err(Error::Stalled {
-                    host,
-                    subject,
-                    waited: config.document_timeout,
-                });
-            }
-        };
+        let limit = self.config().max_manifest_bytes;
+        let bytes = self.document(response, subject, limit).await?;
         let actual = Digest::of(&bytes);
         match promised {
             Some(expected) if expected != actual => Err(Error::DigestMismatch {
-                subject,
+                subject: subject.to_owned(),
                 host,
                 expected,
                 actual,
@@ -158,6 +146,13 @@ impl Client {
                 bytes: Some(bytes),
             }),
         }
+    }
+}
+
+fn nowhere(reference: &Reference) -> Error {
+    Error::NotFound {
+        subject: format!("repository {}", reference.name()),
+        host: reference.domain().to_owned(),
     }
 }
 
@@ -193,7 +188,7 @@ fn from_head(response: &Response, reference: &Reference) -> Option<Resolved> {
     })
 }
 
-fn header_digest(headers: &HeaderMap) -> Option<Digest> {
+pub(crate) fn header_digest(headers: &HeaderMap) -> Option<Digest> {
     Digest::parse(headers.get(CONTENT_DIGEST)?.to_str().ok()?).ok()
 }
 

@@ -314,10 +314,7 @@ async fn a_redirect_does_not_show_the_authorization_to_another_host() {
             },
         )
         .await;
-    let credentials = Credentials {
-        username: "me".to_owned(),
-        password: "secret".to_owned(),
-    };
+    let credentials = Credentials::password("me", "secret");
     let client = Client::new(Config {
         credentials: [(server.address.clone(), credentials)].into(),
         ..config()
@@ -349,10 +346,7 @@ async fn a_storage_server_that_asks_for_a_password_gets_none() {
         Reply::new("307 Temporary Redirect", "").header("location", target.clone())
     })
     .await;
-    let credentials = Credentials {
-        username: "me".to_owned(),
-        password: "secret".to_owned(),
-    };
+    let credentials = Credentials::password("me", "secret");
     let client = Client::new(Config {
         credentials: [(server.address.clone(), credentials)].into(),
         ..config()
@@ -421,10 +415,7 @@ async fn the_password_goes_to_the_token_server_and_the_token_to_the_registry() {
         .expect_err("anonymous");
     assert!(matches!(err, Error::Unauthorized { .. }), "{err:?}");
 
-    let credentials = Credentials {
-        username: "me".to_owned(),
-        password: "secret".to_owned(),
-    };
+    let credentials = Credentials::password("me", "secret");
     assert!(!format!("{credentials:?}").contains("secret"));
     let client = Client::new(Config {
         credentials: [(server.address.clone(), credentials)].into(),

@@ -12,7 +12,7 @@ use std::fs::DirBuilder;
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::{Engine, EngineConfig};
@@ -32,6 +32,14 @@ use crate::sockets::{self, DirLock};
 /// How long calls that are under way may go on after the signal. Streams and
 /// waits never end by themselves, so there has to be an end.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Where `hosts.toml` and certificates of registries are looked for: our own
+/// directory, then those of the daemons that this one replaces.
+const HOSTS_DIRS: [&str; 3] = [
+    "/etc/containerd-lite/certs.d",
+    "/etc/containerd/certs.d",
+    "/etc/docker/certs.d",
+];
 
 /// Runs the daemon until a signal ends it.
 ///
@@ -83,6 +91,10 @@ async fn open_core(config: &Config) -> Result<Core, StartError> {
         address: config.grpc_socket(),
         shim_dirs: config.runtime_path.clone(),
         shim_debug: matches!(config.log_level, LogLevel::Trace | LogLevel::Debug),
+        registry: lite_core::RegistryConfig {
+            hosts_dirs: HOSTS_DIRS.map(PathBuf::from).to_vec(),
+            ..lite_core::RegistryConfig::default()
+        },
     };
     let root = config.root.display().to_string();
     let opened = lite_core::blocking(move || Core::open(core)).await;

@@ -40,6 +40,7 @@ impl Daemon {
             address: address.clone(),
             shim_dirs: Vec::new(),
             shim_debug: false,
+            registry: lite_core::RegistryConfig::default(),
         };
         let core = lite_core::blocking(move || Core::open(config))
             .await

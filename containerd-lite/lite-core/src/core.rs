@@ -29,6 +29,8 @@ pub struct CoreConfig {
     pub shim_dirs: Vec<PathBuf>,
     /// Whether shims should log their debug lines.
     pub shim_debug: bool,
+    /// How registries are reached.
+    pub registry: registry::Config,
 }
 
 impl CoreConfig {
@@ -80,6 +82,8 @@ pub struct Core {
     pub containers: Containers,
     /// Leases.
     pub leases: Leases,
+    /// Talks to registries, anonymously.
+    pub registry: registry::Client,
     /// What happens, for whoever wants to know.
     pub events: Events,
     /// Running instances of containers. None is known before
@@ -111,6 +115,8 @@ impl Core {
             images: Images::new(db.clone()),
             containers: Containers::new(db.clone()),
             leases: Leases::new(db.clone()),
+            registry: registry::Client::new(config.registry.clone())
+                .map_err(crate::remote::plain)?,
             db,
             config,
         })

@@ -24,6 +24,8 @@ mod leases;
 mod namespace;
 mod namespaces;
 pub mod pull;
+pub mod push;
+mod remote;
 pub mod shim;
 pub mod snapshots;
 pub mod tasks;
@@ -45,7 +47,9 @@ pub use labels::{LabelUpdate, Labels, check_labels};
 pub use leases::{Lease, Leases, Resource};
 pub use namespace::{Namespace, check_identifier};
 pub use namespaces::{NamespaceRecord, Namespaces};
-pub use registry::Reference;
+pub use registry::{
+    Client as RegistryClient, Config as RegistryConfig, Credentials, DockerConfig, Reference,
+};
 pub use snapshots::{OVERLAYFS, SnapshotInfo, SnapshotKind, Snapshots, Usage};
 pub use tasks::{
     CreateTask, Deleted, Exit, ProcessEntry, ProcessState, Status, TaskIo, Tasks, TasksConfig,

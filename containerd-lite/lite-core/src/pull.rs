@@ -16,7 +16,6 @@
 //! them. A full disk takes the partial ingests with it, as only that gives the
 //! space back; so does a registry that sends other bytes than it promised.
 
-mod failure;
 mod fetch;
 mod lease;
 mod progress;
@@ -25,7 +24,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use registry::{Client, Config, Reference};
+use registry::{Client, Reference};
 use tokio::sync::mpsc;
 
 use crate::blocking::blocking;
@@ -35,6 +34,7 @@ use crate::error::{Because as _, Kind, Result};
 use crate::image::{self, Document, IndexEntry, MediaKind, ResolvedImage, media_kind};
 use crate::images::Image;
 use crate::namespace::Namespace;
+use crate::remote;
 use crate::snapshots::OVERLAYFS;
 use crate::unpack::unpack;
 use crate::values::Platform;
@@ -71,9 +71,7 @@ pub async fn pull(
     platform: &Platform,
     progress: mpsc::Sender<PullProgress>,
 ) -> Result<Pulled> {
-    let client = Client::new(Config::default())
-        .map_err(|err| failure::of(err, format!("pull {reference}")))?;
-    pull_with(&client, core, ns, reference, platform, progress).await
+    pull_with(&core.registry, core, ns, reference, platform, progress).await
 }
 
 /// Pulls `reference` for `platform` through `client`: blobs, snapshots, and
@@ -162,7 +160,7 @@ async fn find_target(
     client: &Client,
     reference: &Reference,
 ) -> Result<(Descriptor, Option<Bytes>)> {
-    let mut resolved = client.resolve(reference).await.map_err(failure::plain)?;
+    let mut resolved = client.resolve(reference).await.map_err(remote::plain)?;
     if media_kind(&resolved.media_type) == MediaKind::Other {
         // A server that does not know what it serves; the document may.
         let bytes = match resolved.bytes.take() {
@@ -170,7 +168,7 @@ async fn find_target(
             None => client
                 .manifest(reference, &resolved.digest)
                 .await
-                .map_err(failure::plain)?,
+                .map_err(remote::plain)?,
         };
         if let Some(own) = own_media_type(&bytes) {
             resolved.media_type = own;
@@ -283,8 +281,12 @@ async fn fetch_all(
         return Err(err);
     }
     let (core, ns, platform) = (fetch.core.clone(), fetch.ns.clone(), platform.clone());
+    let reference = fetch.reference.clone();
     blocking(move || {
         image::label_children(&core, &ns, &target)?;
+        for (blob, _) in &blobs {
+            remote::note_source(&core.content, &ns, &blob.digest, &reference)?;
+        }
         image::resolve(&core, &ns, &target, &platform)
     })
     .await

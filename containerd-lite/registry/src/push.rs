@@ -26,7 +26,7 @@ use crate::endpoint::{Repository, host_of};
 use crate::error::Error;
 use crate::payload::{FilePart, Payload};
 use crate::reference::Reference;
-use crate::resolve::header_digest;
+use crate::resolve::{ACCEPT_MANIFESTS, header_digest};
 use crate::transport::Question;
 
 /// What a registry that takes no large requests gets at a time.
@@ -174,7 +174,12 @@ impl Client {
         digest: &Digest,
     ) -> Result<bool, Error> {
         let url = repository.url(kind, digest.as_str());
-        let mut question = Question::get(url, format!("{kind} {digest}"), "*/*");
+        // A registry has only what is accepted.
+        let accept = match kind {
+            "manifests" => ACCEPT_MANIFESTS,
+            _ => "*/*",
+        };
+        let mut question = Question::get(url, format!("{kind} {digest}"), accept);
         question.method = Method::HEAD;
         match self.ask(repository, &question).await {
             Ok(_) => Ok(true),

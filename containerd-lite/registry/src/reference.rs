@@ -103,6 +103,19 @@ impl Reference {
         }
     }
 
+    /// The same, by its tag alone where it has one.
+    #[must_use]
+    pub fn by_tag(&self) -> Self {
+        let digest = match self.tag {
+            Some(_) => None,
+            None => self.digest.clone(),
+        };
+        Self {
+            digest,
+            ..self.clone()
+        }
+    }
+
     /// The shortest form that parses to this reference: `busybox:latest`.
     #[must_use]
     pub fn familiar(&self) -> String {

@@ -17,7 +17,7 @@ use crate::reference::Reference;
 use crate::transport::Question;
 
 /// Everything an image can be, the newest first.
-const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+pub(crate) const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";

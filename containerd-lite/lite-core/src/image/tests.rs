@@ -15,6 +15,7 @@ fn core() -> (tempfile::TempDir, Core, Namespace) {
         address: dir.path().join("sock"),
         shim_dirs: Vec::new(),
         shim_debug: false,
+        registry: registry::Config::default(),
     };
     let core = Core::open(config).unwrap();
     (dir, core, Namespace::default())

@@ -19,8 +19,8 @@ use crate::error::{Because as _, Error, Kind, Result};
 use crate::image::{Document, MediaKind, media_kind};
 use crate::labels::Labels;
 use crate::namespace::Namespace;
+use crate::remote;
 
-use super::failure;
 use super::progress::{BlobRole, BlobState, PullProgress, Reporter};
 
 /// The largest index or manifest, as in the client.
@@ -87,11 +87,11 @@ impl Fetch<'_> {
             let bytes = match known {
                 Some(bytes) => bytes,
                 None => {
-                    let digest = to_registry(&descriptor.digest)?;
+                    let digest = remote::digest(&descriptor.digest)?;
                     self.client
                         .manifest(self.reference, &digest)
                         .await
-                        .map_err(failure::plain)?
+                        .map_err(remote::plain)?
                 }
             };
             // Before it is stored, so that a document of a kind that is not
@@ -126,14 +126,14 @@ impl Fetch<'_> {
         let Some(ingest) = self.claim(&descriptor, role).await? else {
             return Ok(());
         };
-        let digest = to_registry(&descriptor.digest)?;
+        let digest = remote::digest(&descriptor.digest)?;
         let offset = ingest.offset();
         self.state(&descriptor, role, BlobState::Downloading, offset)
             .await;
         let mut reader = self
             .client
             .blob(self.reference, &digest, descriptor.size, offset)
-            .map_err(failure::plain)?;
+            .map_err(remote::plain)?;
         let (queue, pieces) = mpsc::channel(QUEUE_PIECES);
         let what = descriptor.clone();
         let writer = tokio::spawn(blocking(move || write(*ingest, &what, pieces)));
@@ -159,7 +159,7 @@ impl Fetch<'_> {
                     let _ = queue.send(Piece::End).await;
                     break Ok(());
                 }
-                Err(err) => break Err(failure::plain(err)),
+                Err(err) => break Err(remote::plain(err)),
             }
         };
         drop(queue);
@@ -341,9 +341,4 @@ fn news(descriptor: &Descriptor, role: BlobRole, state: BlobState, offset: u64) 
 
 fn ref_of(descriptor: &Descriptor, role: BlobRole) -> String {
     format!("{}-{}", role.ref_prefix(), descriptor.digest)
-}
-
-fn to_registry(digest: &Digest) -> Result<registry::Digest> {
-    registry::Digest::parse(digest.as_str())
-        .map_err(|err| Kind::InvalidArgument.error("read a digest").because(err))
 }

@@ -4,4 +4,5 @@
 mod fixture;
 mod import;
 mod pull;
+mod push;
 mod stores;

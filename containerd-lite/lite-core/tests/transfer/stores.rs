@@ -36,6 +36,7 @@ impl Stores {
             address: dir.path().join("socket"),
             shim_dirs: Vec::new(),
             shim_debug: false,
+            registry: lite_core::RegistryConfig::default(),
         })
         .expect("open stores");
         Self {

@@ -183,7 +183,7 @@ pub(crate) async fn token(
 
 /// The same question as an OAuth 2 form with a refresh token.
 fn refresh(url: &Url, subject: String, token: &str) -> Question {
-    let mut form = Url::parse("form:").map_or_else(|_| url.clone(), |form| form);
+    let mut form = url.clone();
     {
         let mut pairs = form.query_pairs_mut();
         pairs.clear();

@@ -60,7 +60,7 @@ impl Repository {
     }
 
     /// The same, to write to, and to mount blobs of the repositories `from`.
-    pub(crate) fn to_push(mut self, from: &[String]) -> Self {
+    pub(crate) fn for_push(mut self, from: &[String]) -> Self {
         self.scopes = vec![format!("repository:{}:pull,push", self.path)];
         let others = from.iter().filter(|path| **path != self.path);
         self.scopes

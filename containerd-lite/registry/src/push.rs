@@ -74,7 +74,7 @@ impl Client {
     /// # Errors
     /// Those of the registry, but for [`Error::NotFound`].
     pub async fn has_blob(&self, reference: &Reference, digest: &Digest) -> Result<bool, Error> {
-        self.exists(&self.to_push(reference, &[])?, "blobs", digest)
+        self.exists(&self.writable(reference, &[])?, "blobs", digest)
             .await
     }
 
@@ -87,7 +87,7 @@ impl Client {
         reference: &Reference,
         digest: &Digest,
     ) -> Result<bool, Error> {
-        self.exists(&self.to_push(reference, &[])?, "manifests", digest)
+        self.exists(&self.writable(reference, &[])?, "manifests", digest)
             .await
     }
 
@@ -97,7 +97,7 @@ impl Client {
     /// [`Error::Unauthorized`], [`Error::Refused`], [`Error::Unreachable`] and
     /// the others, after the last attempt.
     pub async fn push_blob(&self, reference: &Reference, blob: &Upload) -> Result<Uploaded, Error> {
-        let repository = self.to_push(reference, &blob.from)?;
+        let repository = self.writable(reference, &blob.from)?;
         if self.exists(&repository, "blobs", &blob.digest).await? {
             blob.sent.store(blob.size, Ordering::Relaxed);
             return Ok(Uploaded::Existed);
@@ -133,7 +133,7 @@ impl Client {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Digest, Error> {
-        let repository = self.to_push(reference, &[])?;
+        let repository = self.writable(reference, &[])?;
         let expected = Digest::of(&bytes);
         let name = match (reference.digest(), reference.tag()) {
             (None, Some(tag)) => tag.to_owned(),
@@ -155,7 +155,7 @@ impl Client {
         }
     }
 
-    fn to_push(&self, reference: &Reference, from: &[String]) -> Result<Repository, Error> {
+    fn writable(&self, reference: &Reference, from: &[String]) -> Result<Repository, Error> {
         let mut found = self.repositories_where(reference, |host| host.can_push)?;
         // The registry itself when it may be written to, else the one mirror
         // that may.
@@ -164,7 +164,7 @@ impl Client {
             .position(|repository| !repository.host.is_mirror);
         let mut repository = found.swap_remove(own.unwrap_or_default());
         repository.has_next = false;
-        Ok(repository.to_push(from))
+        Ok(repository.for_push(from))
     }
 
     async fn exists(

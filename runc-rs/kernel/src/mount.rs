@@ -8,7 +8,7 @@ mod options;
 mod table;
 
 pub use options::{Mount, mount_all};
-pub use table::{is_mount_point, mount_points, unmount_recursive};
+pub use table::{is_mount_point, mount_points, mount_points_of, unmount_recursive};
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};

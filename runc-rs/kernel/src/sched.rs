@@ -98,7 +98,12 @@ pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> io::Result<()> {
     } else {
         nodes.len() * 64 + 1
     };
-    // SAFETY: pointer and length describe one live array; of an empty one nothing is read.
-    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) })?;
+    let nodes = if nodes.is_empty() {
+        std::ptr::null()
+    } else {
+        nodes.as_ptr()
+    };
+    // SAFETY: pointer and length describe one live array, or none.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes, bits) })?;
     Ok(())
 }

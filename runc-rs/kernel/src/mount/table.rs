@@ -42,6 +42,20 @@ pub fn mount_points(mountinfo: &[u8]) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The mount points of filesystems of one of `kinds`, in the order of `mountinfo`.
+#[must_use]
+pub fn mount_points_of(mountinfo: &[u8], kinds: &[&str]) -> Vec<PathBuf> {
+    let of_kind = |line: &&[u8]| {
+        let mut fields = line
+            .split(|b| *b == b' ')
+            .skip_while(|field| *field != b"-");
+        let kind = fields.nth(1).unwrap_or_default();
+        kinds.iter().any(|wanted| wanted.as_bytes() == kind)
+    };
+    let lines: Vec<&[u8]> = mountinfo.split(|b| *b == b'\n').filter(of_kind).collect();
+    mount_points(&lines.join(&b'\n'))
+}
+
 /// Undoes the octal escapes of blanks and backslashes.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
@@ -87,5 +101,7 @@ mod tests {
     fn mount_points_with_blanks_are_read_back() {
         let line = b"36 35 98:0 / /a\\040b\\134c rw - ext4 x rw\n";
         assert_eq!(mount_points(line), [PathBuf::from("/a b\\c")]);
+        assert!(mount_points_of(line, &["proc"]).is_empty());
+        assert_eq!(mount_points_of(line, &["proc", "ext4"]).len(), 1);
     }
 }

@@ -8,6 +8,7 @@
 //! 5. The state is written down.
 
 mod converse;
+mod sources;
 mod spawn;
 
 pub(crate) use converse::{converse, start_and_hear};
@@ -17,12 +18,11 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use cgroup::Cgroup;
 use kernel::clone::ns;
-use kernel::mount::Tree;
 use nix::sys::stat::Mode;
 
 use crate::bundle;
@@ -31,7 +31,6 @@ use crate::failure::{Context, Failure, Result};
 use crate::host::{self, HostFacts};
 use crate::init::{Init, Starter};
 use crate::log::{Log, Precision, rfc3339};
-use crate::mount_options::What;
 use crate::phrases;
 use crate::plan::{self, Choices, Step};
 use crate::process::ValidProcess;
@@ -62,6 +61,7 @@ pub(crate) fn prepare(
     let host = host::cgroups()?;
     let cgroup = host::cgroup(&host, path, choices.id, systemd)?;
     let facts = host::facts(&host, &cgroup)?;
+    check_unified(&spec, &facts)?;
     warn_of_missing(&spec.process, &facts, log);
     warn_of_ignored(&spec, log);
     let steps = plan::plan(&spec, &facts, choices)?;
@@ -70,6 +70,19 @@ pub(crate) fn prepare(
         cgroup,
         steps,
     })
+}
+
+/// Files of version 2 mean nothing to version 1.
+fn check_unified(spec: &ValidSpec, facts: &HostFacts) -> Result<()> {
+    let resources = spec.linux().and_then(|l| l.resources().as_ref());
+    let unified = resources.and_then(|r| r.unified().as_ref());
+    if facts.cgroup_v2 || unified.is_none_or(|files| files.is_empty()) {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{}: config.json: /linux/resources/unified: this host has cgroup version 1",
+        phrases::INVALID_CONFIG
+    )))
 }
 
 /// Warns of capabilities that the process will not get, as runc does.
@@ -213,15 +226,16 @@ fn build(
     };
     let made = make_cgroup(cgroup, spec)?;
     let run = || -> Result<Created> {
+        let namespaces = sources::open_namespaces(spec)?;
         let (preserved, env) = preserve(request.args.preserve_fds, &spec.process.env)?;
         let init = Init {
             steps,
             args: &spec.process.args,
             env,
             cgroup: cgroup.join_files().context(|| "join cgroup".to_owned())?,
-            namespaces: open_namespaces(spec)?,
+            sources: sources::open(spec, &namespaces)?,
+            namespaces,
             container: None,
-            sources: open_sources(spec)?,
             starter,
             console: console.into_fd(),
             proc: kernel::path::open_proc().context(|| "open /proc".to_owned())?,
@@ -292,7 +306,8 @@ fn finish(
             .and_then(|record| place.stage(&record).map(|()| record));
         let hooks = || run_hooks(spec, id, process.pid);
         let listener = |listener: OwnedFd| ask_agent(spec, id, process.pid, &listener);
-        converse(&process, steps, hooks, listener)?;
+        let mount = |at: u32, tree: OwnedFd| sources::change_owners(spec, at, &tree);
+        converse(&process, steps, hooks, listener, mount)?;
         request.log.debug(&format!(
             "{}: {id} has applied {} steps",
             phrases::DEBUG_READY,
@@ -359,30 +374,6 @@ fn make_fifo(path: &Path) -> Result<OwnedFd> {
             .into())
     };
     make().context(|| format!("make {}", path.display()))
-}
-
-fn open_namespaces(spec: &ValidSpec) -> Result<Vec<(u64, OwnedFd)>> {
-    let open = |(kind, path): &(u64, PathBuf)| {
-        let file = fs::File::open(path).context(|| format!("open namespace {}", path.display()))?;
-        Ok((*kind, OwnedFd::from(file)))
-    };
-    spec.namespaces.join.iter().map(open).collect()
-}
-
-/// Bind sources are opened here, in order, as a user namespace may not reach them.
-fn open_sources(spec: &ValidSpec) -> Result<Vec<Option<OwnedFd>>> {
-    let mut out = Vec::with_capacity(spec.mounts.len());
-    for mounting in &spec.mounts {
-        let What::Bind { recursive } = mounting.what else {
-            out.push(None);
-            continue;
-        };
-        let source = mounting.source.as_deref().unwrap_or(Path::new(""));
-        let tree =
-            kernel::mount::open_tree(kernel::mount::cwd(), source, Tree::Clone { recursive });
-        out.push(Some(tree.context(|| format!("mount {mounting}"))?));
-    }
-    Ok(out)
 }
 
 fn run_hooks(spec: &ValidSpec, id: &str, pid: i32) -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! Each gets the container's state on standard input and nothing of our environment. What it prints is shown only when it fails.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -13,6 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use oci_spec::runtime::Hook;
 
 use crate::failure::{Context, Failure, Result};
+use crate::phrases;
 
 /// Runs `hooks` in order; `kind` names them in the message of a failure, which ends the row.
 pub(crate) fn run(kind: &str, hooks: &[Hook], state: &[u8]) -> Result<()> {
@@ -28,7 +29,13 @@ pub(crate) fn run_in(kind: &str, hooks: &[Hook], state: &[u8], inherited: &[Stri
 }
 
 fn run_one(hook: &Hook, state: &[u8], inherited: &[String]) -> Result<()> {
-    let output = || memfd_create(c"hook", MFdFlags::MFD_CLOEXEC).map(File::from);
+    // The container's filter is in force for a startContainer hook and may forbid this; then its output is not seen.
+    let output = || -> std::io::Result<File> {
+        match memfd_create(c"hook", MFdFlags::MFD_CLOEXEC) {
+            Ok(file) => Ok(file.into()),
+            Err(_) => OpenOptions::new().read(true).write(true).open("/dev/null"),
+        }
+    };
     let mut stdout = output().context(|| "make a file for its output".to_owned())?;
     let mut stderr = output().context(|| "make a file for its output".to_owned())?;
     let mut command = Command::new(hook.path());
@@ -88,11 +95,18 @@ fn run_one(hook: &Hook, state: &[u8], inherited: &[String]) -> Result<()> {
     )))
 }
 
-/// `exit status 3` or `signal: 9`.
+/// `exit status 3` or `signal: killed`, as Go has it.
 fn ended(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal: {signal}"),
+        (None, Some(signal)) => {
+            let dumped = if status.core_dumped() {
+                " (core dumped)"
+            } else {
+                ""
+            };
+            format!("signal: {}{dumped}", phrases::signal_words(signal))
+        }
         (None, None) => "unknown status".to_owned(),
     }
 }

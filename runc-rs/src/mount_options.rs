@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kernel::mount as attr;
 use kernel::mount::Propagation;
-use oci_spec::runtime::Mount;
+use oci_spec::runtime::{LinuxIdMapping, Mount};
 
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,45 @@ pub(crate) enum What {
     Remount,
 }
 
+/// Maps of users and groups, line by line as `/proc/PID/uid_map` takes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdMaps {
+    pub(crate) users: String,
+    pub(crate) groups: String,
+}
+
+impl IdMaps {
+    /// `None` if either is missing.
+    pub(crate) fn new(
+        users: Option<&[LinuxIdMapping]>,
+        groups: Option<&[LinuxIdMapping]>,
+    ) -> Option<Self> {
+        let lines = |maps: &[LinuxIdMapping]| {
+            maps.iter()
+                .map(|m| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size()))
+                .collect::<String>()
+        };
+        let filled = |maps: Option<&[LinuxIdMapping]>| maps.map(lines).filter(|l| !l.is_empty());
+        Some(Self {
+            users: filled(users)?,
+            groups: filled(groups)?,
+        })
+    }
+}
+
+/// Other owners for what is in a bind mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owners {
+    /// Also in the mounts below it.
+    pub(crate) recursive: bool,
+    /// `None`: those of the container's user namespace.
+    pub(crate) maps: Option<IdMaps>,
+}
+
+/// Why the words of a bind mount cannot be followed: they clear what an unprivileged container must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Locked;
+
 /// A mount as the plan has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mounting {
@@ -29,6 +68,8 @@ pub(crate) struct Mounting {
     /// Attributes of this mount.
     pub(crate) set: u64,
     pub(crate) clear: u64,
+    /// Whether any word is about those. A bind mount without such words keeps what its source has.
+    pub(crate) touched: bool,
     /// Attributes of this mount and all below (`rro` and the like).
     pub(crate) recursive_set: u64,
     pub(crate) recursive_clear: u64,
@@ -37,6 +78,7 @@ pub(crate) struct Mounting {
     pub(crate) data: Vec<(String, Option<String>)>,
     /// Fill a new tmpfs with what the image has there.
     pub(crate) copy_up: bool,
+    pub(crate) owners: Option<Owners>,
     /// As the config has them, for the plan's text.
     pub(crate) words: Vec<String>,
 }
@@ -56,15 +98,21 @@ const ATTRIBUTES: &[(&str, u64, bool)] = &[
     ("symfollow", attr::NOSYMFOLLOW, false),
 ];
 
-/// Words that choose the access time mode; the mode is a number inside its mask, relatime being 0.
-const ACCESS_TIMES: &[(&str, u64)] = &[
-    ("noatime", attr::NOATIME),
-    ("atime", 0),
-    ("relatime", 0),
-    ("norelatime", 0),
-    ("strictatime", attr::STRICTATIME),
-    ("nostrictatime", 0),
+/// Words that choose the access time mode, or take that choice back; the mode is a number inside its mask, relatime being 0.
+const ACCESS_TIMES: &[(&str, u64, bool)] = &[
+    ("noatime", attr::NOATIME, true),
+    ("atime", attr::NOATIME, false),
+    ("relatime", 0, true),
+    ("norelatime", 0, false),
+    ("strictatime", attr::STRICTATIME, true),
+    ("nostrictatime", attr::STRICTATIME, false),
 ];
+
+/// Attributes that a bind mount has exactly as its words say, once there are any.
+const EXACT: u64 = LOCKABLE | attr::NOSYMFOLLOW;
+
+/// Those of them that the kernel keeps an unprivileged user from taking off.
+const LOCKABLE: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
 
 const PROPAGATIONS: &[(&str, Propagation)] = &[
     ("shared", Propagation::Shared),
@@ -91,7 +139,7 @@ pub(crate) fn known() -> Vec<String> {
     let plain = ATTRIBUTES
         .iter()
         .map(|(word, ..)| *word)
-        .chain(ACCESS_TIMES.iter().map(|(word, _)| *word));
+        .chain(ACCESS_TIMES.iter().map(|(word, ..)| *word));
     let recursive = plain.clone().map(|word| format!("r{word}"));
     let propagations = PROPAGATIONS
         .iter()
@@ -100,6 +148,8 @@ pub(crate) fn known() -> Vec<String> {
         "bind",
         "rbind",
         "remount",
+        "idmap",
+        "ridmap",
         "tmpcopyup",
         "sync",
         "dirsync",
@@ -125,8 +175,9 @@ pub(crate) fn known() -> Vec<String> {
 }
 
 impl Mounting {
-    /// Sorts the words of `mount`. A relative source of a bind mount is taken from `bundle`.
-    pub(crate) fn parse(mount: &Mount, bundle: &Path) -> Self {
+    /// Sorts the words of `mount`. A relative source of a bind mount is taken from `bundle`. A destination may also be told as
+    /// the host sees it, below `rootfs`.
+    pub(crate) fn parse(mount: &Mount, bundle: &Path, rootfs: &Path) -> Self {
         let kind = mount.typ().as_deref().unwrap_or_default();
         let words = mount.options().clone().unwrap_or_default();
         let has = |word: &str| words.iter().any(|w| w == word);
@@ -144,17 +195,31 @@ impl Mounting {
             .clone()
             .map(|s| if bind { bundle.join(s) } else { s });
         let destination = Path::new("/").join(mount.destination());
+        let destination = match destination.strip_prefix(rootfs) {
+            Ok(inside) if rootfs != Path::new("/") => Path::new("/").join(inside),
+            _ => destination,
+        };
+        let maps = IdMaps::new(
+            mount.uid_mappings().as_deref(),
+            mount.gid_mappings().as_deref(),
+        );
+        let owners = (maps.is_some() || has("idmap") || has("ridmap")).then(|| Owners {
+            recursive: has("ridmap"),
+            maps,
+        });
         let mut out = Mounting {
             destination,
             what,
             source,
             set: 0,
             clear: 0,
+            touched: false,
             recursive_set: 0,
             recursive_clear: 0,
             propagation: Vec::new(),
             data: Vec::new(),
             copy_up: false,
+            owners,
             words: words.clone(),
         };
         for word in &words {
@@ -165,13 +230,20 @@ impl Mounting {
 
     fn word(&mut self, word: &str) {
         let attribute = |name: &str| ATTRIBUTES.iter().find(|(w, ..)| *w == name);
-        let access_time = |name: &str| ACCESS_TIMES.iter().find(|(w, _)| *w == name);
+        let access_time = |name: &str| ACCESS_TIMES.iter().find(|(w, ..)| *w == name);
         let recursive = word.strip_prefix('r').unwrap_or_default();
         if let Some((_, bit, on)) = attribute(word) {
+            self.touched = true;
             change(&mut self.set, &mut self.clear, *bit, *on);
-        } else if let Some((_, mode)) = access_time(word) {
-            self.set = self.set & !attr::ATIME_MASK | mode;
-            self.clear |= attr::ATIME_MASK;
+        } else if let Some((_, mode, on)) = access_time(word) {
+            self.touched = true;
+            if *on {
+                self.set = self.set & !attr::ATIME_MASK | mode;
+                self.clear |= attr::ATIME_MASK;
+            } else if self.clear & attr::ATIME_MASK != 0 && self.set & attr::ATIME_MASK == *mode {
+                self.set &= !attr::ATIME_MASK;
+                self.clear &= !attr::ATIME_MASK;
+            }
         } else if let Some((_, bit, on)) = attribute(recursive) {
             change(
                 &mut self.recursive_set,
@@ -179,7 +251,8 @@ impl Mounting {
                 *bit,
                 *on,
             );
-        } else if let Some((_, mode)) = access_time(recursive) {
+        } else if let Some((_, mode, on)) = access_time(recursive) {
+            let mode = if *on { *mode } else { 0 };
             self.recursive_set = self.recursive_set & !attr::ATIME_MASK | mode;
             self.recursive_clear |= attr::ATIME_MASK;
         } else if let Some((_, how)) = PROPAGATIONS.iter().find(|(w, _)| *w == word) {
@@ -188,7 +261,9 @@ impl Mounting {
             self.propagation.push((*how, true));
         } else if word == "tmpcopyup" {
             self.copy_up = true;
-        } else if matches!(word, "bind" | "rbind" | "remount") || WITHOUT_MEANING.contains(&word) {
+        } else if matches!(word, "bind" | "rbind" | "remount" | "idmap" | "ridmap")
+            || WITHOUT_MEANING.contains(&word)
+        {
             // Seen already, or nothing to say.
         } else {
             self.data.push(match word.split_once('=') {
@@ -196,6 +271,31 @@ impl Mounting {
                 None => (word.to_owned(), None),
             });
         }
+    }
+}
+
+impl Mounting {
+    /// What a bind mount's words come to over the attributes `now` that its source has: what to set and what to clear, or
+    /// nothing. As `mount(2)` remounts: attributes that are not told are off, but the access time mode stays unless one is told.
+    /// With `locked`, as in a user namespace of its own, what the source has stays on, and telling to clear it is an error.
+    pub(crate) fn over(&self, now: u64, locked: bool) -> Result<Option<(u64, u64)>, Locked> {
+        if !self.touched {
+            return Ok(None);
+        }
+        let kept = if locked { now & LOCKABLE } else { 0 };
+        if kept & self.clear != 0 {
+            return Err(Locked);
+        }
+        let set = self.set | kept;
+        let mut clear = EXACT & !set;
+        if self.clear & attr::ATIME_MASK != 0 || set & attr::NODIRATIME != 0 {
+            let times = attr::ATIME_MASK | attr::NODIRATIME;
+            if locked && (set ^ now) & times != 0 {
+                return Err(Locked);
+            }
+            clear |= attr::ATIME_MASK | attr::NODIRATIME & !set;
+        }
+        Ok(Some((set, clear)))
     }
 }
 
@@ -210,7 +310,8 @@ mod tests {
     use super::*;
 
     fn parse(json: &str) -> Mounting {
-        Mounting::parse(&serde_json::from_str(json).unwrap(), Path::new("/bundle"))
+        let mount = serde_json::from_str(json).unwrap();
+        Mounting::parse(&mount, Path::new("/bundle"), Path::new("/bundle/rootfs"))
     }
 
     #[test]
@@ -248,5 +349,83 @@ mod tests {
         let m = parse(r#"{"destination":"/t","source":"/s","options":["bind","rro","rnoatime"]}"#);
         assert_eq!(m.set, 0);
         assert_eq!(m.recursive_set, attr::RDONLY | attr::NOATIME);
+    }
+
+    #[test]
+    fn a_destination_may_be_told_as_the_host_sees_it() {
+        let m = parse(r#"{"destination":"/bundle/rootfs/data","source":"d","options":["bind"]}"#);
+        assert_eq!(m.destination, Path::new("/data"));
+    }
+
+    #[test]
+    fn owners_are_those_told_or_the_containers() {
+        let maps = r#""uidMappings":[{"containerID":0,"hostID":5,"size":2}],
+                      "gidMappings":[{"containerID":0,"hostID":7,"size":1}]"#;
+        let m = parse(&format!(
+            r#"{{"destination":"/t","source":"/s","options":["bind"],{maps}}}"#
+        ));
+        let owners = m.owners.unwrap();
+        assert!(!owners.recursive);
+        let maps = owners.maps.unwrap();
+        assert_eq!(
+            (maps.users.as_str(), maps.groups.as_str()),
+            ("0 5 2\n", "0 7 1\n")
+        );
+        let m = parse(r#"{"destination":"/t","source":"/s","options":["rbind","ridmap"]}"#);
+        assert_eq!(
+            m.owners,
+            Some(Owners {
+                recursive: true,
+                maps: None
+            })
+        );
+    }
+
+    #[test]
+    fn a_bind_mount_has_exactly_the_attributes_told() {
+        let over = |words: &str, now: u64, locked: bool| {
+            parse(&format!(
+                r#"{{"destination":"/t","source":"/s","options":["bind"{words}]}}"#
+            ))
+            .over(now, locked)
+        };
+        // Nothing told, nothing changed.
+        assert_eq!(over("", attr::RDONLY, true), Ok(None));
+        // What is not told goes, but for the access times.
+        let (set, clear) = over(r#","ro""#, attr::NOSUID | attr::NOATIME, false)
+            .unwrap()
+            .unwrap();
+        assert_eq!(set, attr::RDONLY);
+        assert_eq!(
+            clear,
+            attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW
+        );
+        assert_eq!(
+            over(r#","atime""#, attr::NOATIME, false)
+                .unwrap()
+                .unwrap()
+                .1
+                & attr::ATIME_MASK,
+            0
+        );
+        // Unless it is locked; then it cannot be taken off by name either.
+        let (set, clear) = over(r#","nodev""#, attr::RDONLY, true).unwrap().unwrap();
+        assert_eq!((set, clear & attr::RDONLY), (attr::NODEV | attr::RDONLY, 0));
+        assert_eq!(over(r#","rw""#, attr::RDONLY, true), Err(Locked));
+        assert_eq!(over(r#","relatime""#, attr::NOATIME, true), Err(Locked));
+        assert!(over(r#","noatime""#, attr::NOATIME, true).is_ok());
+        // A mode that is told replaces the other; nodiratime alone means relatime.
+        let (set, clear) = over(r#","nodiratime""#, attr::NOATIME, false)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (set, clear & attr::ATIME_MASK),
+            (attr::NODIRATIME, attr::ATIME_MASK)
+        );
+        let (set, clear) = over(r#","strictatime""#, attr::NODIRATIME, false)
+            .unwrap()
+            .unwrap();
+        assert_eq!(set, attr::STRICTATIME);
+        assert_eq!(clear & attr::NODIRATIME, attr::NODIRATIME);
     }
 }

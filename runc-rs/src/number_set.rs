@@ -32,6 +32,11 @@ impl NumberSet {
         &self.0
     }
 
+    /// How many numbers it has.
+    pub(crate) fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
     /// The bits as one number, as `taskset(1)` shows them.
     pub(crate) fn hex(&self) -> String {
         let digits: String = self

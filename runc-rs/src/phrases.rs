@@ -33,6 +33,10 @@ pub(crate) const DEBUG_CHILD: &str = "child process in init()";
 pub(crate) const DEBUG_READY: &str = "init: closing the pipe to signal completion";
 pub(crate) const DEBUG_EXEC: &str = "setns_init: about to exec";
 
+/// The deadline scheduler wants all processors of a scheduling domain.
+pub(crate) const SCHEDULER_CPUS: &str = "process scheduler can't be used together with AllowedCPUs";
+pub(crate) const INVALID_CONFIG: &str = "invalid configuration";
+
 pub(crate) fn not_stopped(id: &str, status: &str) -> String {
     format!("cannot delete container {id} that is not stopped: {status}")
 }
@@ -63,6 +67,29 @@ pub(crate) fn errno_words(errno: i32) -> String {
         }
         _ => words.to_owned(),
     }
+}
+
+/// What `signal` is called in Go.
+pub(crate) fn signal_words(signal: i32) -> String {
+    use nix::libc;
+    match signal {
+        libc::SIGHUP => "hangup",
+        libc::SIGINT => "interrupt",
+        libc::SIGQUIT => "quit",
+        libc::SIGILL => "illegal instruction",
+        libc::SIGTRAP => "trace/breakpoint trap",
+        libc::SIGABRT => "aborted",
+        libc::SIGBUS => "bus error",
+        libc::SIGFPE => "floating point exception",
+        libc::SIGKILL => "killed",
+        libc::SIGSEGV => "segmentation fault",
+        libc::SIGPIPE => "broken pipe",
+        libc::SIGALRM => "alarm clock",
+        libc::SIGTERM => "terminated",
+        libc::SIGSYS => "bad system call",
+        other => return format!("signal {other}"),
+    }
+    .to_owned()
 }
 
 /// Why the program of a process cannot be started. Travels from init to its parent as a number and a subject.

@@ -21,7 +21,7 @@ use oci_spec::runtime::{Hook, LinuxDeviceType, LinuxPersonalityDomain};
 
 use crate::failure::{Failure, Result};
 use crate::host::HostFacts;
-use crate::mount_options::What;
+use crate::mount_options::{Mounting, What};
 use crate::process::ValidProcess;
 use crate::seccomp::Filter;
 use crate::validate::{MemoryPolicy, ValidSpec};
@@ -60,7 +60,9 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
                 .into_iter()
                 .map(|path| Step::ReadOnly { path: path.into() }),
         );
-        let masked = paths(linux.map(|l| l.masked_paths()));
+        let mut masked = paths(linux.map(|l| l.masked_paths()));
+        let mut seen = std::collections::BTreeSet::new();
+        masked.retain(|path| seen.insert(path.clone()));
         steps.extend(
             masked
                 .into_iter()
@@ -86,6 +88,9 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
         .filter(|h| !h.is_empty())
     {
         steps.push(Step::CreateContainerHooks { hooks });
+    }
+    if dev_is_read_only(spec) {
+        steps.push(Step::ReadOnlyDev);
     }
     if spec.readonly_rootfs {
         steps.push(Step::ReadOnlyRootfs);
@@ -209,10 +214,29 @@ fn mounts(steps: &mut Vec<Step>, spec: &ValidSpec, facts: &HostFacts) {
             },
             _ => Step::Mount {
                 at,
-                mount: mount.clone(),
+                mount: writable_dev(mount),
             },
         });
     }
+}
+
+fn is_dev(mount: &Mounting) -> bool {
+    mount.destination == Path::new("/dev")
+}
+
+/// /dev gets devices and other mounts before it may become read-only.
+fn writable_dev(mount: &Mounting) -> Mounting {
+    let mut mount = mount.clone();
+    if is_dev(&mount) {
+        mount.set &= !kernel::mount::RDONLY;
+    }
+    mount
+}
+
+fn dev_is_read_only(spec: &ValidSpec) -> bool {
+    spec.mounts
+        .iter()
+        .any(|mount| is_dev(mount) && mount.set & kernel::mount::RDONLY != 0)
 }
 
 /// The devices that every container has.
@@ -363,11 +387,12 @@ fn process(
         steps.push(Step::Seccomp);
     }
     steps.push(Step::AwaitStart);
-    if !start_hooks.is_empty() {
-        steps.push(Step::StartContainerHooks { hooks: start_hooks });
-    }
     if valid.no_new_privileges && seccomp == Filter::Silent {
         steps.push(Step::Seccomp);
+    }
+    // In the container like its program, and so under the same filter.
+    if !start_hooks.is_empty() {
+        steps.push(Step::StartContainerHooks { hooks: start_hooks });
     }
     steps.push(Step::Exec);
     Ok(())
@@ -448,5 +473,37 @@ mod tests {
         let spec = crate::validate::validate(bundle).unwrap();
         let error = plan(&spec, &facts(), Choices::default()).unwrap_err();
         assert!(error.to_string().contains("apparmor is not enabled"));
+    }
+
+    #[test]
+    fn a_read_only_dev_is_filled_first_and_masks_are_told_once() {
+        let text = text(
+            r#"{"ociVersion":"1.2.0","root":{"path":"rootfs"},
+                "process":{"cwd":"/","user":{"uid":0,"gid":0},"args":["x"]},
+                "mounts":[{"destination":"/dev","type":"tmpfs","options":["ro"]}],
+                "linux":{"namespaces":[{"type":"mount"}],"maskedPaths":["/a","/b","/a"]}}"#,
+        );
+        let at = |line: &str| text.lines().position(|l| l.starts_with(line)).unwrap();
+        assert!(
+            at("mount tmpfs on /dev") < at("make device /dev/null"),
+            "{text}"
+        );
+        assert!(
+            at("make device /dev/null") < at("make /dev read-only"),
+            "{text}"
+        );
+        assert_eq!(text.matches("mask /a").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn hooks_that_run_in_the_container_do_so_under_its_filter() {
+        let text = text(
+            r#"{"ociVersion":"1.2.0","root":{"path":"rootfs"},
+                "process":{"cwd":"/","user":{"uid":0,"gid":0},"args":["x"],"noNewPrivileges":true},
+                "hooks":{"startContainer":[{"path":"/h"}]},
+                "linux":{"seccomp":{"defaultAction":"SCMP_ACT_ERRNO"}}}"#,
+        );
+        let at = |line: &str| text.lines().position(|l| l.contains(line)).unwrap();
+        assert!(at("load seccomp") < at("startContainer"), "{text}");
     }
 }

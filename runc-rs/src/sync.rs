@@ -20,6 +20,8 @@ pub(crate) enum FromInit {
     RunHooks,
     /// The kernel asks about system calls on this descriptor of init's; waits until it was taken.
     Listener(i32),
+    /// The mount of this number in the config is the detached one behind this descriptor of init's, and wants its owners.
+    Mount { at: u32, number: i32 },
     /// Everything but exec is done.
     Ready,
     /// The step of this number did not succeed.
@@ -91,6 +93,14 @@ impl Channel {
         Ok(())
     }
 
+    /// Offers a detached mount to the parent, and returns when it has changed the owners in it.
+    pub(crate) fn offer_mount(&self, at: usize, mount: BorrowedFd<'_>) -> io::Result<()> {
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        let number = mount.as_raw_fd();
+        self.tell(&FromInit::Mount { at, number })?;
+        self.await_go_on()
+    }
+
     /// Takes the listener that init offers by its number there. Out of the process itself, as its filter may put `sendmsg(2)`
     /// to the very agent that is to get the listener; only where that is not allowed (without privileges) init sends it.
     pub(crate) fn take(&self, process: BorrowedFd<'_>, number: i32) -> io::Result<OwnedFd> {
@@ -120,6 +130,9 @@ impl Channel {
 fn encode(message: &FromInit) -> Vec<u8> {
     match message {
         FromInit::Pid(pid) => [b"p".as_slice(), &pid.to_ne_bytes()].concat(),
+        FromInit::Mount { at, number } => {
+            [b"m".as_slice(), &at.to_ne_bytes(), &number.to_ne_bytes()].concat()
+        }
         FromInit::RunHooks => b"h".to_vec(),
         FromInit::Listener(number) => [b"l".as_slice(), &number.to_ne_bytes()].concat(),
         FromInit::Ready => b"r".to_vec(),
@@ -154,6 +167,13 @@ fn decode(bytes: &[u8]) -> Option<FromInit> {
     let (kind, rest) = bytes.split_first()?;
     match kind {
         b'p' => Some(FromInit::Pid(i32::from_ne_bytes(rest.try_into().ok()?))),
+        b'm' => {
+            let (at, number) = rest.split_first_chunk::<4>()?;
+            Some(FromInit::Mount {
+                at: u32::from_ne_bytes(*at),
+                number: i32::from_ne_bytes(number.try_into().ok()?),
+            })
+        }
         b'h' => Some(FromInit::RunHooks),
         b'l' => Some(FromInit::Listener(i32::from_ne_bytes(
             rest.try_into().ok()?,
@@ -186,6 +206,7 @@ mod tests {
         for message in [
             FromInit::Pid(7),
             FromInit::RunHooks,
+            FromInit::Mount { at: 3, number: 9 },
             FromInit::Listener(9),
             FromInit::Ready,
             FromInit::Failed {

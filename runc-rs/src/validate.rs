@@ -10,7 +10,7 @@ use oci_spec::runtime::{
 
 use crate::bundle::Bundle;
 use crate::failure::{Failure, Result};
-use crate::mount_options::Mounting;
+use crate::mount_options::{Mounting, What};
 use crate::number_set::NumberSet;
 use crate::process::{self, ValidProcess};
 
@@ -102,22 +102,16 @@ pub(crate) fn validate(bundle: Bundle) -> Result<ValidSpec> {
     check_user_namespace(linux, &namespaces)?;
     check_names(&spec, &namespaces)?;
     check_supported(linux)?;
+    let rootfs = dir.join(root.path());
     let mounts: Vec<Mounting> = spec
         .mounts()
         .iter()
         .flatten()
-        .map(|mount| Mounting::parse(mount, &dir))
+        .map(|mount| Mounting::parse(mount, &dir, &rootfs))
         .collect();
-    for (at, mount) in spec.mounts().iter().flatten().enumerate() {
-        if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-            return Err(mistake(
-                &format!("/mounts/{at}"),
-                "idmapped mounts are not supported yet",
-            ));
-        }
-    }
+    check_owners(&spec, &mounts, &namespaces)?;
     Ok(ValidSpec {
-        rootfs: dir.join(root.path()),
+        rootfs,
         readonly_rootfs: root.readonly().unwrap_or(false),
         rootfs_propagation: rootfs_propagation(linux)?,
         sysctls: sysctls(linux, &namespaces)?,
@@ -128,6 +122,26 @@ pub(crate) fn validate(bundle: Bundle) -> Result<ValidSpec> {
         bundle: dir,
         spec,
     })
+}
+
+/// Mounts with other owners.
+fn check_owners(spec: &Spec, mounts: &[Mounting], namespaces: &Namespaces) -> Result<()> {
+    for (at, (mount, parsed)) in spec.mounts().iter().flatten().zip(mounts).enumerate() {
+        let wrong = |what: &str| Err(mistake(&format!("/mounts/{at}"), what));
+        let half = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
+        match &parsed.owners {
+            None if half => return wrong("mappings of a mount need both users and groups"),
+            None => {}
+            Some(_) if !matches!(parsed.what, What::Bind { .. }) => {
+                return wrong("mappings are for bind mounts only");
+            }
+            Some(owners) if owners.maps.is_none() && (half || !namespaces.has(ns::USER)) => {
+                return wrong("idmap needs mappings of users and groups, or a user namespace");
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn mistake(place: &str, what: impl AsRef<str>) -> Failure {
@@ -292,10 +306,27 @@ pub(crate) fn memory_policy(linux: Option<&Linux>) -> Result<Option<MemoryPolicy
     let nodes = NumberSet::parse(list).ok_or_else(|| {
         mistake(
             "/linux/memoryPolicy/nodes",
-            format!("expected a list as in 0-3,7, got {list:?}"),
+            format!("invalid memory policy nodes: expected a list as in 0-3,7, got {list:?}"),
         )
     })?;
-    Ok(Some(MemoryPolicy { mode, nodes }))
+    let count = nodes.count();
+    match (policy.mode(), count) {
+        (Mode::MpolDefault | Mode::MpolLocal, 1..) => Err(mistake(
+            "/linux/memoryPolicy/nodes",
+            format!("memory policy mode requires 0 nodes but got {count}"),
+        )),
+        (
+            Mode::MpolBind
+            | Mode::MpolInterleave
+            | Mode::MpolPreferredMany
+            | Mode::MpolWeightedInterleave,
+            0,
+        ) => Err(mistake(
+            "/linux/memoryPolicy/nodes",
+            "memory policy mode requires at least one node but got 0",
+        )),
+        _ => Ok(Some(MemoryPolicy { mode, nodes })),
+    }
 }
 
 fn rootfs_propagation(linux: Option<&Linux>) -> Result<(Propagation, bool)> {
@@ -440,5 +471,55 @@ mod tests {
             spec.sysctls,
             [("net/ipv4/ip_forward".to_owned(), "1".to_owned())]
         );
+    }
+
+    #[test]
+    fn a_memory_policy_has_the_nodes_that_its_mode_wants() {
+        let policy = |json: &str| message(&format!(r#"{{"memoryPolicy":{json}}}"#));
+        assert!(check(r#"{"memoryPolicy":{"mode":"MPOL_DEFAULT"}}"#).is_ok());
+        assert!(
+            policy(r#"{"mode":"MPOL_DEFAULT","nodes":"0-7"}"#)
+                .contains("requires 0 nodes but got 8")
+        );
+        assert!(policy(r#"{"mode":"MPOL_BIND"}"#).contains("at least one node"));
+        assert!(
+            policy(r#"{"mode":"MPOL_BIND","nodes":"x"}"#).contains("invalid memory policy nodes")
+        );
+    }
+
+    #[test]
+    fn owners_of_a_mount_are_whole_and_of_a_bind() {
+        let check = |mount: &str| {
+            let config = format!(
+                r#"{{"ociVersion":"1.0.2","root":{{"path":"rootfs"}},"mounts":[{{"destination":"/d",{mount}}}],
+                    "process":{{"cwd":"/","user":{{"uid":0,"gid":0}},"args":["x"]}}}}"#
+            );
+            let bundle = Bundle {
+                dir: "/b".into(),
+                spec: serde_json::from_str(&config).unwrap(),
+            };
+            validate(bundle).map(drop).map_err(|e| e.chain())
+        };
+        let users = r#""uidMappings":[{"containerID":0,"hostID":1,"size":1}]"#;
+        let groups = r#""gidMappings":[{"containerID":0,"hostID":1,"size":1}]"#;
+        let bind = r#""source":"/s","options":["bind"]"#;
+        assert_eq!(check(&format!("{bind},{users},{groups}")), Ok(()));
+        for (mount, word) in [
+            (format!("{bind},{users}"), "both"),
+            (
+                format!(r#""type":"tmpfs",{users},{groups}"#),
+                "bind mounts only",
+            ),
+            (
+                r#""source":"/s","options":["bind","idmap"]"#.to_owned(),
+                "or a user namespace",
+            ),
+        ] {
+            let error = check(&mount).unwrap_err();
+            assert!(
+                error.contains("/mounts/0") && error.contains(word),
+                "{error}"
+            );
+        }
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn run(globals: &Globals, args: &ExecArgs) -> Result<u8> {
         }
         let listener = |listener: OwnedFd| ask_agent(&record, spawned.pid, &listener);
         globals.log.debug(phrases::DEBUG_CHILD);
-        converse(&spawned, &steps, || Ok(()), listener)?;
+        converse(&spawned, &steps, || Ok(()), listener, |_, _| Ok(()))?;
         globals.log.debug(phrases::DEBUG_EXEC);
         let master = ours.as_ref().map(receive_master).transpose()?.flatten();
         if let Some(file) = &args.pid_file {

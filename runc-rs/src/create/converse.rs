@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
+
 use super::Spawned;
 use crate::failure::{Context, Failure, Result};
 use crate::phrases;
@@ -9,12 +11,13 @@ use crate::plan::Step;
 use crate::sync::{Channel, FromInit};
 
 /// Follows init through its plan. `hooks` runs when init asks for it; `listener` takes the descriptor of a seccomp filter that
-/// asks an agent.
+/// asks an agent, `mount` changes the owners in the detached mount of that number.
 pub(crate) fn converse(
     process: &Spawned,
     steps: &[Step],
     hooks: impl Fn() -> Result<()>,
     listener: impl Fn(OwnedFd) -> Result<()>,
+    mount: impl Fn(u32, OwnedFd) -> Result<()>,
 ) -> Result<()> {
     let starting = || phrases::CANNOT_START.to_owned();
     let channel = &process.channel;
@@ -23,6 +26,11 @@ pub(crate) fn converse(
             Some(FromInit::Listener(number)) => {
                 let taken = channel.take(process.pidfd.as_fd(), number);
                 listener(taken.context(|| "take seccomp fd".to_owned())?).context(starting)?;
+            }
+            Some(FromInit::Mount { at, number }) => {
+                let taken = kernel::process::pidfd_getfd(process.pidfd.as_fd(), number);
+                mount(at, taken.context(|| "take mount".to_owned())?).context(starting)?;
+                channel.go_on().context(starting)?;
             }
             Some(FromInit::RunHooks) => {
                 hooks().context(starting)?;
@@ -75,6 +83,13 @@ fn words(message: &FromInit, steps: &[Step]) -> Failure {
         // Hooks and exec have words of their own.
         Some(Step::CreateContainerHooks { .. } | Step::StartContainerHooks { .. }) => {}
         Some(Step::Exec) => text.push_str(": exec"),
+        Some(Step::Mount { mount, .. } | Step::MountCgroups { mount, .. }) => {
+            text.push_str(&format!(": error mounting {mount}"));
+        }
+        Some(Step::Scheduler { attr }) if attr.policy == 6 && *errno == Errno::EPERM as i32 => {
+            text.push_str(": set scheduler: ");
+            text.push_str(phrases::SCHEDULER_CPUS);
+        }
         Some(step) => text.push_str(&format!(": {step}")),
         None => {}
     }

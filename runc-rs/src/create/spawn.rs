@@ -12,10 +12,10 @@ use crate::failure::{Context, Failure, Result};
 use crate::init::{Init, Starter};
 use crate::phrases;
 use crate::sync::{Channel, FromInit};
-use crate::validate::ValidSpec;
+use crate::validate::{NAMESPACES, ValidSpec};
 
 /// Clones init. On return its users are mapped and it applies its plan.
-pub(super) fn spawn(spec: &ValidSpec, cgroup: &Cgroup, init: Init<'_>) -> Result<Spawned> {
+pub(super) fn spawn(spec: &ValidSpec, cgroup: &Cgroup, mut init: Init<'_>) -> Result<Spawned> {
     let starting = || phrases::CANNOT_START.to_owned();
     let (channel, theirs) = Channel::pair().context(starting)?;
     let group = cgroup
@@ -30,7 +30,7 @@ pub(super) fn spawn(spec: &ValidSpec, cgroup: &Cgroup, init: Init<'_>) -> Result
         sibling: false,
     };
     let users = init.namespaces.iter().any(|(kind, _)| *kind == ns::USER);
-    let own = enter_for_child(spec, &init, users)?;
+    let own = enter_for_child(spec, &mut init, users)?;
     let forked = if users {
         clone_through(&init, wanted, theirs, &channel)
     } else {
@@ -76,8 +76,13 @@ pub(super) fn spawn(spec: &ValidSpec, cgroup: &Cgroup, init: Init<'_>) -> Result
     }
 }
 
-/// Namespaces that take effect for children only: the parent goes in, clones, and comes back by the handles returned.
-fn enter_for_child(spec: &ValidSpec, init: &Init<'_>, users: bool) -> Result<Vec<(u64, OwnedFd)>> {
+/// Namespaces that init cannot enter itself, either because they take effect for children only, or because it will be in a user
+/// namespace that has no say over them: the parent goes in, clones, and comes back by the handles returned.
+fn enter_for_child(
+    spec: &ValidSpec,
+    init: &mut Init<'_>,
+    users: bool,
+) -> Result<Vec<(u64, OwnedFd)>> {
     let mut own = Vec::new();
     let own_handle = |name: &str| {
         let file = format!("/proc/self/ns/{name}");
@@ -92,6 +97,22 @@ fn enter_for_child(spec: &ValidSpec, init: &Init<'_>, users: bool) -> Result<Vec
         own.push((ns::PID, own_handle("pid")?));
         kernel::process::setns(pids.as_fd(), ns::PID)
             .context(|| "join pid namespace".to_owned())?;
+    }
+    if spec.namespaces.new & ns::USER != 0 {
+        let (early, late) =
+            std::mem::take(&mut init.namespaces)
+                .into_iter()
+                .partition(|(kind, _)| {
+                    kind & (ns::NET | ns::IPC | ns::UTS | ns::CGROUP | ns::TIME) != 0
+                });
+        init.namespaces = late;
+        for (kind, handle) in &early {
+            let names = NAMESPACES.iter().find(|(k, ..)| k == kind);
+            let name = names.map_or("", |(_, name, _)| *name);
+            own.push((*kind, own_handle(name)?));
+            kernel::process::setns(handle.as_fd(), *kind)
+                .context(|| format!("join {name} namespace"))?;
+        }
     }
     if spec.namespaces.new & ns::TIME != 0 {
         own.push((ns::TIME, own_handle("time")?));
@@ -143,31 +164,20 @@ fn clone_through(
     let starting = || phrases::CANNOT_START.to_owned();
     let between = clone3(Clone::default()).context(starting)?;
     let Forked::Parent { pid, .. } = between else {
-        let handle = |kind| {
-            init.namespaces
-                .iter()
-                .find(|(k, _)| *k == kind)
-                .map(|(_, handle)| handle.as_fd())
-        };
-        let join = || -> std::io::Result<Forked> {
-            // Joining pids first: they may belong to an outer user namespace.
-            if let Some(pids) = handle(ns::PID) {
-                kernel::process::setns(pids, ns::PID)?;
-            }
-            if let Some(users) = handle(ns::USER) {
-                kernel::process::setns(users, ns::USER)?;
-            }
-            clone3(Clone {
+        let join = || -> std::io::Result<(Forked, u64)> {
+            let joined = join_around_users(&init.namespaces)?;
+            let forked = clone3(Clone {
                 sibling: true,
                 ..wanted
-            })
+            })?;
+            Ok((forked, joined))
         };
         match join() {
-            Ok(Forked::Parent { pid, .. }) => {
+            Ok((Forked::Parent { pid, .. }, _)) => {
                 let told = theirs.tell(&FromInit::Pid(pid));
                 kernel::process::exit_now(i32::from(told.is_err()));
             }
-            Ok(Forked::Child) => take_over(init, theirs),
+            Ok((Forked::Child, joined)) => take_over(init, theirs, joined),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(0);
                 let subject = "join user namespace".to_owned();
@@ -199,8 +209,29 @@ fn clone_through(
     }
 }
 
-/// Init by reference, on its own copy of the memory: the descriptors are duplicated, the originals close on exec.
-fn take_over(init: &Init<'_>, channel: Channel) -> ! {
+/// Joins the user namespace, but before it each other that the caller may: they may belong to an outer user namespace. What
+/// belongs to the one joined can only be joined from inside. Returns which were joined.
+fn join_around_users(namespaces: &[(u64, OwnedFd)]) -> std::io::Result<u64> {
+    let mut joined = 0;
+    for (kind, handle) in namespaces.iter().filter(|(kind, _)| *kind != ns::USER) {
+        if kernel::process::setns(handle.as_fd(), *kind).is_ok() {
+            joined |= kind;
+        }
+    }
+    for (kind, handle) in namespaces {
+        // The others init can join, but this one takes effect for children only.
+        let needed = *kind == ns::USER || (*kind == ns::PID && joined & ns::PID == 0);
+        if needed {
+            kernel::process::setns(handle.as_fd(), *kind)?;
+            joined |= kind;
+        }
+    }
+    Ok(joined)
+}
+
+/// Init by reference, on its own copy of the memory: the descriptors are duplicated, the originals close on exec. `joined` are
+/// namespaces it is in already.
+fn take_over(init: &Init<'_>, channel: Channel, joined: u64) -> ! {
     let copy = || -> std::io::Result<Init<'_>> {
         let dup = |fd: &OwnedFd| fd.try_clone();
         let dup_option = |fd: &Option<OwnedFd>| fd.as_ref().map(dup).transpose();
@@ -216,6 +247,7 @@ fn take_over(init: &Init<'_>, channel: Channel) -> ! {
             namespaces: init
                 .namespaces
                 .iter()
+                .filter(|(k, _)| k & joined == 0)
                 .map(|(k, fd)| Ok((*k, dup(fd)?)))
                 .collect::<std::io::Result<_>>()?,
             container: dup_option(&init.container)?,

@@ -12,11 +12,12 @@ mod rootfs;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use kernel::mount::Propagation;
 use kernel::path::Within;
+use nix::sys::signal::Signal;
 
 use crate::phrases::ProgramFault;
 use crate::plan::Step;
@@ -99,7 +100,8 @@ pub(crate) struct Init<'a> {
     pub(crate) namespaces: Vec<(u64, OwnedFd)>,
     /// The container's init, for exec.
     pub(crate) container: Option<OwnedFd>,
-    /// Detached copies of bind mounts' sources, by the mount's number.
+    /// Detached copies of bind mounts' sources, by the mount's number; none for those inside the rootfs, where earlier mounts
+    /// may lie over them.
     pub(crate) sources: Vec<Option<OwnedFd>>,
     pub(crate) starter: Starter,
     /// Where the terminal's master goes.
@@ -119,12 +121,16 @@ pub(crate) struct Init<'a> {
 struct Progress {
     /// The rootfs; after the change of root the root.
     root: Option<OwnedFd>,
+    /// The path of the rootfs on the host.
+    rootfs: PathBuf,
     /// Propagation that the root gets at the end, if pivoting needs another meanwhile.
     later: Option<(Propagation, bool)>,
     /// The program's path in the container.
     program: PathBuf,
     /// Whether the working directory was entered as root.
     entered: bool,
+    /// The empty directory that covers masked ones.
+    empty: Option<OwnedFd>,
 }
 
 impl Init<'_> {
@@ -132,9 +138,11 @@ impl Init<'_> {
     pub(crate) fn run(mut self, channel: Channel) -> ! {
         let mut progress = Progress {
             root: None,
+            rootfs: PathBuf::new(),
             later: None,
             program: PathBuf::new(),
             entered: false,
+            empty: None,
         };
         let mut channel = Some(channel);
         if let Err(error) = kernel::process::cloexec_from(self.first_closed)
@@ -177,10 +185,11 @@ impl Init<'_> {
             | Step::MakeDirectory { .. }
             | Step::Mask { .. }
             | Step::ReadOnly { .. }
+            | Step::ReadOnlyDev
             | Step::ReadOnlyRootfs
             | Step::PivotRoot
             | Step::MoveRoot
-            | Step::ChangeRoot => self.rootfs(step, progress),
+            | Step::ChangeRoot => self.rootfs(step, progress, channel.as_ref()),
             Step::Terminal { console, size } => self.terminal(*console, *size, progress),
             Step::AwaitHooks => {
                 let channel = channel
@@ -338,10 +347,7 @@ impl Init<'_> {
                 drop(open);
                 // It may wait for long: a pipe or a log of the caller's that it kept open would never end.
                 kernel::process::close_all_but(self.first_closed, fifo.as_fd())?;
-                let mut byte = [0];
-                if nix::unistd::read(fifo, &mut byte)? == 0 {
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                }
+                wait_to_start(fifo.as_fd())?;
             }
             Starter::Parent => {
                 open.await_go_on()?;
@@ -369,6 +375,22 @@ impl Init<'_> {
             Err(errno) => program::after_exec(&progress.program, errno, &self.args[0]),
         }
     }
+}
+
+/// Waits for the byte from `start`. Meanwhile a signal ends this process as it would any other.
+fn wait_to_start(fifo: BorrowedFd<'_>) -> Applied {
+    // The container's filter may forbid this; the signals are then as the kernel has them.
+    let _as_they_are = kernel::signals::end_on(&[
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+    ]);
+    let mut byte = [0];
+    if nix::unistd::read(fifo, &mut byte)? == 0 {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(())
 }
 
 /// Tells the parent, if there still is one to hear it, and ends.

@@ -3,7 +3,8 @@
 //! Every place is a descriptor that the kernel resolved inside the rootfs; every mount is made detached and then attached to
 //! such a descriptor. Nothing here is looked up twice, so nothing can be exchanged in between.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -17,11 +18,17 @@ use super::copy_up::copy_up;
 use super::devices::{make_device, symlink};
 use super::{Applied, Init, Progress, StepError};
 use crate::host::CgroupView;
-use crate::mount_options::{Mounting, What};
+use crate::mount_options::{Locked, Mounting, What};
 use crate::plan::Step;
+use crate::sync::Channel;
 
 impl Init<'_> {
-    pub(super) fn rootfs(&mut self, step: &Step, progress: &mut Progress) -> Applied {
+    pub(super) fn rootfs(
+        &mut self,
+        step: &Step,
+        progress: &mut Progress,
+        channel: Option<&Channel>,
+    ) -> Applied {
         match step {
             Step::HostPropagation { how, recursive } => {
                 return host_propagation(*how, *recursive, progress);
@@ -29,6 +36,7 @@ impl Init<'_> {
             Step::BindRootfs { path } => {
                 let tree = bind_rootfs(path, progress.later.is_some())?;
                 progress.root = Some(tree);
+                progress.rootfs.clone_from(path);
                 return Ok(());
             }
             _ => {}
@@ -39,7 +47,7 @@ impl Init<'_> {
         };
         let root = root.as_fd();
         match step {
-            Step::Mount { at, mount } => self.mount(root, *at, mount, progress),
+            Step::Mount { at, mount } => self.mount(root, *at, mount, progress, channel),
             Step::MountCgroups {
                 mount,
                 views,
@@ -52,16 +60,13 @@ impl Init<'_> {
                 path::make_dirs_in(root, path, 0o755)?;
                 Ok(())
             }
-            Step::Mask { path } => mask(root, path),
+            Step::Mask { path } => mask(root, path, &mut progress.empty),
             Step::ReadOnly { path } => read_only(root, path),
-            Step::ReadOnlyRootfs => Ok(mount::set_attr(
-                root,
-                false,
-                &Attr {
-                    set: mount::RDONLY,
-                    ..Attr::default()
-                },
-            )?),
+            Step::ReadOnlyDev => {
+                let dev = path::make_dirs_in(root, Path::new("dev"), 0o755)?;
+                Ok(make_read_only(dev.as_fd())?)
+            }
+            Step::ReadOnlyRootfs => Ok(make_read_only(root)?),
             Step::PivotRoot => {
                 mount::pivot_into(root)?;
                 if let Some((how, recursive)) = progress.later {
@@ -70,10 +75,7 @@ impl Init<'_> {
                 Ok(())
             }
             Step::MoveRoot => {
-                // What the host has there would stay visible below the moved root.
-                for hidden in ["/proc", "/sys"] {
-                    let _not_a_mount = mount::detach(Path::new(hidden));
-                }
+                self.hide_kernel_filesystems(&progress.rootfs)?;
                 Ok(mount::move_into(root)?)
             }
             Step::ChangeRoot => {
@@ -85,17 +87,42 @@ impl Init<'_> {
         }
     }
 
+    /// Every procfs and sysfs of the host stays below a root that was moved over it, where a container with a user namespace
+    /// of its own could take them for a permission to mount others without the masks that ours have.
+    fn hide_kernel_filesystems(&self, rootfs: &Path) -> Applied {
+        let own = Path::new("self/mountinfo");
+        let flags = OFlag::O_RDONLY.bits();
+        let file = path::open_in(self.proc.as_fd(), own, flags, 0, Within::Root)?;
+        let mut mountinfo = Vec::new();
+        File::from(file).read_to_end(&mut mountinfo)?;
+        let mut hidden = mount::mount_points_of(&mountinfo, &["proc", "sysfs"]);
+        hidden.retain(|place| !place.starts_with(rootfs));
+        for place in hidden.iter().rev() {
+            match mount::detach(place) {
+                // Already gone with the one it lay on.
+                Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+                Err(_) => cover(place)?,
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
     fn mount(
         &mut self,
         root: BorrowedFd<'_>,
         at: usize,
         wanted: &Mounting,
         progress: &Progress,
+        channel: Option<&Channel>,
     ) -> Applied {
         let tree = match &wanted.what {
-            What::Bind { .. } => {
-                let tree = self.sources.get_mut(at).and_then(Option::take);
-                let tree = tree.ok_or_else(|| StepError::from(Errno::ENOENT).about("source"))?;
+            What::Bind { recursive } => {
+                let tree = match self.sources.get_mut(at).and_then(Option::take) {
+                    Some(tree) => tree,
+                    None => source_inside(root, wanted, *recursive, &progress.rootfs)
+                        .and_then(|tree| with_owners(tree, at, wanted, channel))?,
+                };
                 let directory =
                     fstat(&tree)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
                 let place = place(root, &wanted.destination, directory)?;
@@ -136,14 +163,64 @@ impl Init<'_> {
                 let tree = new_filesystem(kind, wanted, existed.as_ref())?;
                 if wanted.copy_up {
                     copy_up(place.as_fd(), tree.as_fd())?;
+                    if wanted.set & mount::RDONLY != 0 {
+                        make_read_only(tree.as_fd())?;
+                    }
                 }
                 mount::attach(tree.as_fd(), place.as_fd())?;
                 tree
             }
             What::Cgroup => return Ok(()),
         };
-        attributes(tree.as_fd(), wanted)
+        attributes(tree.as_fd(), wanted, self.in_user_namespace)
     }
+}
+
+/// A copy of what is at the mount's source, which lies inside the rootfs: resolved there, as the container would.
+fn source_inside(
+    root: BorrowedFd<'_>,
+    wanted: &Mounting,
+    recursive: bool,
+    rootfs: &Path,
+) -> Result<OwnedFd, StepError> {
+    let source = wanted.source.as_deref().unwrap_or(Path::new(""));
+    let inside = source.strip_prefix(rootfs).unwrap_or(source);
+    let open = || -> io::Result<OwnedFd> {
+        let place = path::open_in(root, inside, OFlag::O_PATH.bits(), 0, Within::Root)?;
+        mount::open_tree(place.as_fd(), Path::new(""), Tree::Clone { recursive })
+    };
+    open().map_err(|e| StepError::from(e).about("source"))
+}
+
+/// Has the parent give a detached mount its owners, as only it may.
+fn with_owners(
+    tree: OwnedFd,
+    at: usize,
+    wanted: &Mounting,
+    channel: Option<&Channel>,
+) -> Result<OwnedFd, StepError> {
+    if wanted.owners.is_some() {
+        let channel = channel
+            .ok_or(io::ErrorKind::NotConnected)
+            .map_err(io::Error::from)?;
+        channel.offer_mount(at, tree.as_fd())?;
+    }
+    Ok(tree)
+}
+
+fn make_read_only(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = Attr {
+        set: mount::RDONLY,
+        ..Attr::default()
+    };
+    mount::set_attr(mount, false, &attr)
+}
+
+/// Hides what is at `place` under an empty directory that nobody can write to.
+fn cover(place: &Path) -> Applied {
+    let place = mount::open_tree(mount::cwd(), place, Tree::Place)?;
+    let tree = mount::new_filesystem("tmpfs", Some("tmpfs"), &[], mount::RDONLY)?;
+    Ok(mount::attach(tree.as_fd(), place.as_fd())?)
 }
 
 /// The place of a mount, made if the image has none: a directory or an empty file.
@@ -191,18 +268,32 @@ fn new_filesystem(
         }
     }
     let source = source.as_deref().filter(|s| !s.is_empty());
-    Ok(mount::new_filesystem(kind, source, &data, wanted.set)?)
+    // What is to be filled becomes read-only afterwards.
+    let later = if wanted.copy_up { mount::RDONLY } else { 0 };
+    Ok(mount::new_filesystem(
+        kind,
+        source,
+        &data,
+        wanted.set & !later,
+    )?)
 }
 
 /// Attributes and propagation of a mount that is attached already; a new filesystem has its attributes from the start.
-fn attributes(tree: BorrowedFd<'_>, wanted: &Mounting) -> Applied {
-    if !matches!(wanted.what, What::New(_)) && wanted.set | wanted.clear != 0 {
+fn attributes(tree: BorrowedFd<'_>, wanted: &Mounting, locked: bool) -> Applied {
+    let own = match wanted.what {
+        What::New(_) | What::Cgroup => None,
+        What::Remount => Some((wanted.set, wanted.clear)),
+        What::Bind { .. } => wanted
+            .over(attributes_now(tree)?, locked)
+            .map_err(|Locked| StepError::from(Errno::EPERM))?,
+    };
+    if let Some((set, clear)) = own.filter(|(set, clear)| set | clear != 0) {
         mount::set_attr(
             tree,
             false,
             &Attr {
-                set: wanted.set,
-                clear: wanted.clear,
+                set,
+                clear,
                 ..Attr::default()
             },
         )?;
@@ -226,6 +317,30 @@ fn attributes(tree: BorrowedFd<'_>, wanted: &Mounting) -> Applied {
         )?;
     }
     Ok(())
+}
+
+/// The attributes that a mount has, of those that can be locked; an access time mode among them.
+fn attributes_now(mount: BorrowedFd<'_>) -> io::Result<u64> {
+    use nix::sys::statvfs::{FsFlags, fstatvfs};
+    let flags = fstatvfs(mount)?.flags();
+    let known = [
+        (FsFlags::ST_RDONLY, mount::RDONLY),
+        (FsFlags::ST_NOSUID, mount::NOSUID),
+        (FsFlags::ST_NODEV, mount::NODEV),
+        (FsFlags::ST_NOEXEC, mount::NOEXEC),
+        (FsFlags::ST_NODIRATIME, mount::NODIRATIME),
+    ];
+    let mode = if flags.contains(FsFlags::ST_NOATIME) {
+        mount::NOATIME
+    } else if flags.contains(FsFlags::ST_RELATIME) {
+        0
+    } else {
+        mount::STRICTATIME
+    };
+    Ok(known
+        .iter()
+        .filter(|(flag, _)| flags.contains(*flag))
+        .fold(mode, |all, (_, attribute)| all | attribute))
 }
 
 /// Pivoting needs a root that is not shared; a config that asks for one gets it afterwards.
@@ -358,18 +473,18 @@ fn covered(root: BorrowedFd<'_>, wanted: &Path) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// A file is covered by /dev/null, a directory by an empty read-only tmpfs.
-fn mask(root: BorrowedFd<'_>, wanted: &Path) -> Applied {
+/// A file is covered by /dev/null, a directory by an empty read-only tmpfs, the same one for all of them.
+fn mask(root: BorrowedFd<'_>, wanted: &Path, empty: &mut Option<OwnedFd>) -> Applied {
     let Some(place) = covered(root, wanted)? else {
         return Ok(());
     };
-    let tree = if fstat(&place)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() {
-        mount::new_filesystem(
-            "tmpfs",
-            Some("tmpfs"),
-            &[("mode".to_owned(), Some("755".to_owned()))],
-            mount::RDONLY,
-        )?
+    let directory = fstat(&place)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
+    let tree = if let (true, Some(empty)) = (directory, empty.as_ref()) {
+        let clone = Tree::Clone { recursive: false };
+        mount::open_tree(empty.as_fd(), Path::new(""), clone)?
+    } else if directory {
+        let mode = [("mode".to_owned(), Some("755".to_owned()))];
+        mount::new_filesystem("tmpfs", Some("tmpfs"), &mode, mount::RDONLY)?
     } else {
         let tree = mount::open_tree(
             mount::cwd(),
@@ -384,7 +499,11 @@ fn mask(root: BorrowedFd<'_>, wanted: &Path) -> Applied {
         }
         tree
     };
-    Ok(mount::attach(tree.as_fd(), place.as_fd())?)
+    mount::attach(tree.as_fd(), place.as_fd())?;
+    if directory {
+        *empty = Some(tree);
+    }
+    Ok(())
 }
 
 fn read_only(root: BorrowedFd<'_>, wanted: &Path) -> Applied {

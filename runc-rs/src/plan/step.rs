@@ -104,6 +104,8 @@ pub(crate) enum Step {
     CreateContainerHooks {
         hooks: Vec<Hook>,
     },
+    /// A /dev that is to be read-only, once everything is in it.
+    ReadOnlyDev,
     ReadOnlyRootfs,
     /// `pivot_root(2)`
     PivotRoot,

@@ -114,6 +114,7 @@ impl fmt::Display for Step {
             Step::CreateContainerHooks { hooks } => {
                 write!(f, "run {} createContainer hooks", hooks.len())
             }
+            Step::ReadOnlyDev => f.write_str("make /dev read-only"),
             Step::ReadOnlyRootfs => f.write_str("make rootfs read-only"),
             Step::PivotRoot => f.write_str("pivot root"),
             Step::MoveRoot => f.write_str("move root"),

@@ -63,6 +63,25 @@ impl Bundle {
         self.dir.path().join("state")
     }
 
+    /// Gives it a user namespace whose root is the host's 100000, and the rootfs to that one.
+    pub(crate) fn in_user_namespace(&mut self) {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        let linux = &mut self.config["linux"];
+        linux["uidMappings"] = map.clone();
+        linux["gidMappings"] = map;
+        let namespaces = linux["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "user"}));
+        let owner = Command::new("chown")
+            .args(["-R", "100000:100000"])
+            .arg(self.dir.path().join("rootfs"))
+            .status();
+        assert!(owner.unwrap().success());
+    }
+
+    pub(crate) fn mount(&mut self, mount: Value) {
+        self.config["mounts"].as_array_mut().unwrap().push(mount);
+    }
+
     pub(crate) fn save(&self) {
         std::fs::write(self.dir.path().join("config.json"), self.config.to_string()).unwrap();
     }

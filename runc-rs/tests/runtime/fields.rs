@@ -13,6 +13,8 @@ fn memory_comes_from_the_nodes_of_the_policy() {
     bundle.config["linux"]["memoryPolicy"] =
         json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
     contains(&bundle.prints(), "bind=static:0");
+    bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_DEFAULT"});
+    contains(&bundle.prints(), " default ");
     bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "1-0"});
     contains(&bundle.complaint(), "/linux/memoryPolicy/nodes");
 }

@@ -6,7 +6,9 @@
 
 mod bundle;
 mod fields;
+mod mounts;
 mod notify;
+mod process;
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
@@ -377,25 +379,9 @@ fn in_a_user_namespace_root_is_mapped_and_devices_work() {
     let data = bundle.dir.path().join("data");
     std::fs::create_dir(&data).unwrap();
     std::fs::write(data.join("file"), "bound\n").unwrap();
-    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
-    let linux = &mut bundle.config["linux"];
-    linux["uidMappings"] = map.clone();
-    linux["gidMappings"] = map;
-    linux["namespaces"]
-        .as_array_mut()
-        .unwrap()
-        .push(json!({"type": "user"}));
-    bundle.config["mounts"].as_array_mut().unwrap().push(
+    bundle.in_user_namespace();
+    bundle.mount(
         json!({"destination": "/data", "type": "bind", "source": "data", "options": ["rbind", "ro"]}),
-    );
-    let rootfs = bundle.dir.path().join("rootfs");
-    assert!(
-        Command::new("chown")
-            .args(["-R", "100000:100000"])
-            .arg(&rootfs)
-            .status()
-            .unwrap()
-            .success()
     );
     let seen = bundle.prints();
     assert_eq!(

@@ -62,13 +62,17 @@ pub(crate) fn parse<T: DeserializeOwned>(
     for dropped in drop_unknown_capabilities(&mut tree, capabilities) {
         log.warn(&format!("ignoring unknown capability {dropped} in {name}"));
     }
-    default_user(&mut tree, capabilities.trim_end_matches("/capabilities"));
+    let process = capabilities.trim_end_matches("/capabilities");
+    default_user(&mut tree, process);
+    rename_scheduler_flags(&mut tree, process);
     serde_path_to_error::deserialize(&tree).map_err(|error| {
         let place = pointer(error.path().iter());
-        Failure::new(format!(
-            "{name}: {place}: {}",
-            expectation(&error.inner().to_string(), tree.pointer(&place))
-        ))
+        let message = error.inner().to_string();
+        let what = expectation(&message, tree.pointer(&place));
+        match subject(&place, &message) {
+            Some(subject) => Failure::new(format!("{name}: {place}: {subject}: {what}")),
+            None => Failure::new(format!("{name}: {place}: {what}")),
+        }
     })
 }
 
@@ -104,6 +108,30 @@ fn default_user(tree: &mut Value, process: &str) {
         if let Some(user) = user.as_object_mut() {
             user.entry(id).or_insert(Value::from(0));
         }
+    }
+}
+
+/// The kernel's own names of two flags, for the names that the library has for them.
+fn rename_scheduler_flags(tree: &mut Value, process: &str) {
+    let flags = tree.pointer_mut(&format!("{process}/scheduler/flags"));
+    for flag in flags.and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => "SCHED_RESET_ON_FORK",
+            Some("SCHED_FLAG_DL_OVERRUN") => "SCHED_FLAG_D_L_OVERRUN",
+            _ => continue,
+        };
+        *flag = Value::from(name);
+    }
+}
+
+/// Words that callers know a mistake at `place` by, beside the place itself.
+fn subject(place: &str, message: &str) -> Option<&'static str> {
+    match place.strip_prefix("/linux/memoryPolicy")? {
+        "" if message.contains("`mode`") => Some("invalid memory policy mode"),
+        "" => Some("invalid memory policy"),
+        "/mode" => Some("invalid memory policy mode"),
+        below if below.starts_with("/flags") => Some("invalid memory policy flag"),
+        _ => None,
     }
 }
 
@@ -200,6 +228,53 @@ mod tests {
         fn no_document_makes_it_panic(text in "\\PC*") {
             let log = Log::open(None, LogFormat::Text, false).unwrap();
             drop(parse::<Spec>(text.as_bytes(), "config.json", "/process/capabilities", &log));
+        }
+    }
+
+    fn parsed(config: &str) -> Result<Spec> {
+        let log = Log::open(None, crate::cli::LogFormat::Text, false).unwrap();
+        parse(
+            config.as_bytes(),
+            "config.json",
+            "/process/capabilities",
+            &log,
+        )
+    }
+
+    #[test]
+    fn a_process_is_roots_unless_told_and_takes_the_kernels_names_of_flags() {
+        let spec = parsed(
+            r#"{"ociVersion":"1.0.2","root":{"path":"r"},"process":{"cwd":"/","args":["x"],
+                "scheduler":{"policy":"SCHED_DEADLINE","flags":["SCHED_FLAG_RESET_ON_FORK","SCHED_FLAG_DL_OVERRUN"]}}}"#,
+        )
+        .unwrap();
+        let process = spec.process().as_ref().unwrap();
+        assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
+        let flags = process
+            .scheduler()
+            .as_ref()
+            .unwrap()
+            .flags()
+            .as_ref()
+            .unwrap();
+        assert_eq!(flags.len(), 2);
+    }
+
+    #[test]
+    fn a_memory_policy_that_is_none_is_named() {
+        for (policy, words) in [
+            ("{}", "invalid memory policy mode"),
+            (r#"{"mode":"X"}"#, "invalid memory policy mode"),
+            (
+                r#"{"mode":"MPOL_LOCAL","flags":["X"]}"#,
+                "invalid memory policy flag",
+            ),
+        ] {
+            let config = format!(
+                r#"{{"ociVersion":"1.0.2","root":{{"path":"r"}},"linux":{{"memoryPolicy":{policy}}}}}"#
+            );
+            let error = parsed(&config).unwrap_err().chain();
+            assert!(error.contains(words), "{error}");
         }
     }
 }

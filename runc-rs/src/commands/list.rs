@@ -29,7 +29,10 @@ pub(super) fn run(globals: &Globals, args: &ListArgs) -> Result<()> {
 
 fn containers(globals: &Globals) -> Result<Vec<(Place, Record, Status)>> {
     let entries = match std::fs::read_dir(&globals.root) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // Where none was ever made our own directory is missing; one that was named must be there.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !globals.root_named => {
+            return Ok(Vec::new());
+        }
         other => other.context(|| format!("list {}", globals.root.display()))?,
     };
     let mut names: Vec<String> = entries

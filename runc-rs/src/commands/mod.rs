@@ -5,6 +5,7 @@ mod delete;
 mod events;
 mod exec;
 mod features;
+mod help;
 mod kill;
 mod list;
 mod ps;
@@ -35,6 +36,8 @@ pub(crate) const SPEC_VERSION: &str = "1.3.0";
 #[derive(Debug)]
 pub(crate) struct Globals {
     pub(crate) root: PathBuf,
+    /// Whether the command line named it.
+    pub(crate) root_named: bool,
     pub(crate) systemd_cgroup: bool,
     pub(crate) log: Log,
 }
@@ -54,7 +57,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody is left to tell if stdout and stderr are gone.
-            let _gone = error.print();
+            let _gone = help::tell(&error);
             return ExitCode::from(if error.use_stderr() {
                 phrases::EXIT_FAILURE
             } else {
@@ -66,7 +69,7 @@ pub(crate) fn main() -> ExitCode {
         let text = if cli.version {
             version()
         } else {
-            Cli::command().render_help().to_string()
+            help::command().render_help().to_string()
         };
         let printed = say(&format!("{text}\n"));
         return ExitCode::from(u8::from(printed.is_err()));
@@ -84,12 +87,10 @@ pub(crate) fn main() -> ExitCode {
     } else {
         phrases::EXIT_FAILURE
     };
-    let root = cli
-        .root
-        .filter(|r| !r.as_os_str().is_empty())
-        .unwrap_or_else(default_root);
+    let root = cli.root.filter(|r| !r.as_os_str().is_empty());
     let globals = Globals {
-        root,
+        root_named: root.is_some(),
+        root: root.unwrap_or_else(default_root),
         systemd_cgroup: cli.systemd_cgroup,
         log,
     };
@@ -165,9 +166,11 @@ fn version() -> String {
     let seccomp = libseccomp::ScmpVersion::current()
         .map(|v| v.to_string())
         .unwrap_or_default();
+    let number = env!("CARGO_PKG_VERSION");
     format!(
-        "runc-rs version {}\nspec: {SPEC_VERSION}\nlibseccomp: {seccomp}",
-        env!("CARGO_PKG_VERSION")
+        "{} version {number}\ncommit: {}\nspec: {SPEC_VERSION}\nlibseccomp: {seccomp}",
+        help::own_name(),
+        option_env!("RUNC_RS_COMMIT").unwrap_or(concat!("v", env!("CARGO_PKG_VERSION")))
     )
 }
 

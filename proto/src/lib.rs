@@ -23,6 +23,24 @@ pub mod containerd {
             include!(concat!(env!("OUT_DIR"), "/containerd.runc.v1.rs"));
         }
     }
+    pub mod runtime {
+        pub mod bootstrap {
+            pub mod v1 {
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.runtime.bootstrap.v1.rs"
+                ));
+            }
+        }
+        pub mod sandbox {
+            pub mod v1 {
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.runtime.sandbox.v1.rs"
+                ));
+            }
+        }
+    }
     pub mod services {
         pub mod containers {
             pub mod v1 {
@@ -152,6 +170,11 @@ pub mod io {
                 include!(concat!(env!("OUT_DIR"), "/io.containerd.cgroups.v2.rs"));
             }
         }
+    }
+}
+pub mod runtimeoptions {
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/runtimeoptions.v1.rs"));
     }
 }
 pub mod ttrpc {

@@ -21,6 +21,7 @@ mod raw;
 pub mod clone;
 pub mod filter;
 pub mod identity;
+pub mod memory;
 pub mod mount;
 pub mod netdev;
 pub mod path;

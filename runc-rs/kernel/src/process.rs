@@ -3,6 +3,8 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use crate::raw::{check, own_fd};
 
@@ -250,6 +252,29 @@ pub fn replace_stdio(fd: BorrowedFd<'_>, which: i32) -> io::Result<()> {
             Err(error)
         }
     })
+}
+
+/// Hands `fds` to the program of `command` as its descriptors 3, 4 and so on. They are closed here with the command.
+pub fn pass(command: &mut Command, fds: Vec<OwnedFd>) {
+    let first = 3;
+    let mut parked = vec![-1; fds.len()];
+    let place = move || {
+        // Out of the way first: one may have the number that another is to get.
+        let count = libc::c_int::try_from(fds.len()).unwrap_or(libc::c_int::MAX);
+        for (slot, fd) in parked.iter_mut().zip(&fds) {
+            // SAFETY: takes integers; `fd` is open as long as the closure lives.
+            *slot = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first + count) };
+            check(libc::c_long::from(*slot))?;
+        }
+        for (number, &fd) in (first..).zip(&parked) {
+            // SAFETY: takes integers; `fd` is a duplicate made above, and nothing of the program's own stands on the numbers
+            // from 3 up that is not close-on-exec.
+            check(libc::c_long::from(unsafe { libc::dup2(fd, number) }))?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure calls fcntl and dup2 only, which are async-signal-safe, and allocates nothing.
+    unsafe { command.pre_exec(place) };
 }
 
 /// A second owner of an inherited descriptor by number, close-on-exec. `EBADF` if it is not open.

@@ -58,6 +58,26 @@ pub fn set_personality(persona: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the caller's process group a core scheduling cookie of its own: hyperthreads of one core then run either processes
+/// with that cookie, which children inherit, or none. See `PR_SCHED_CORE` in `prctl(2)`.
+///
+/// # Errors
+/// `EINVAL` where the kernel has no core scheduling, `ENODEV` where the processor has no hyperthreads.
+pub fn new_core_cookie() -> io::Result<()> {
+    const PROCESS_GROUP: libc::c_ulong = 2;
+    // SAFETY: takes integers and no pointers; 0 means the caller.
+    check(libc::c_long::from(unsafe {
+        libc::prctl(
+            libc::PR_SCHED_CORE,
+            libc::PR_SCHED_CORE_CREATE as libc::c_ulong,
+            0 as libc::c_ulong,
+            PROCESS_GROUP,
+            0 as libc::c_ulong,
+        )
+    }))?;
+    Ok(())
+}
+
 /// Lets the caller run on every processor its cpuset allows, whatever its parent was bound to.
 ///
 /// # Errors

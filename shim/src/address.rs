@@ -20,8 +20,14 @@ const MAX_PATH_BYTES: usize = 104;
 
 const DEFAULT_DIR: &str = "/run/containerd/s";
 
-/// The socket of the shim that `daemon` (its socket) has for `group` in `namespace`.
-pub(crate) fn socket_path(daemon: &str, namespace: &str, group: &str) -> PathBuf {
+/// The socket of the shim that `daemon` (its socket) has for `group` in
+/// `namespace`, in the directory `asked` if there is one.
+pub(crate) fn socket_path(
+    asked: Option<&Path>,
+    daemon: &str,
+    namespace: &str,
+    group: &str,
+) -> PathBuf {
     let mut hash = Sha256::new();
     for part in [daemon, namespace, group] {
         hash.update(part);
@@ -32,14 +38,14 @@ pub(crate) fn socket_path(daemon: &str, namespace: &str, group: &str) -> PathBuf
         // Writing to a string cannot fail.
         let _ = write!(name, "{byte:02x}");
     }
-    let beside = Path::new(daemon)
-        .parent()
+    let beside = Path::new(daemon).parent().map(|dir| dir.join("s"));
+    [asked.map(Path::to_owned), beside]
+        .into_iter()
+        .flatten()
         .filter(|dir| dir.is_absolute())
-        .map(|dir| dir.join("s"));
-    match beside {
-        Some(dir) if dir.as_os_str().len() + 1 + name.len() <= MAX_PATH_BYTES => dir.join(name),
-        _ => Path::new(DEFAULT_DIR).join(name),
-    }
+        .find(|dir| dir.as_os_str().len() + 1 + name.len() <= MAX_PATH_BYTES)
+        .unwrap_or_else(|| DEFAULT_DIR.into())
+        .join(name)
 }
 
 /// What [`listen`] found at a path.
@@ -96,10 +102,11 @@ mod tests {
 
     #[test]
     fn the_socket_lies_beside_the_daemons() {
-        let path = socket_path("/run/containerd/containerd.sock", "default", "web");
+        let path = socket_path(None, "/run/containerd/containerd.sock", "default", "web");
         assert_eq!(path.parent().unwrap(), Path::new("/run/containerd/s"));
         assert_eq!(path.file_name().unwrap().len(), 64);
         let own = socket_path(
+            None,
             "/run/containerd-lite/containerd-lite.sock",
             "default",
             "web",
@@ -111,20 +118,31 @@ mod tests {
     fn too_long_or_relative_a_directory_falls_back() {
         let long = format!("/{}/c.sock", "d".repeat(60));
         assert_eq!(
-            socket_path(&long, "n", "i").parent().unwrap(),
+            socket_path(None, &long, "n", "i").parent().unwrap(),
             Path::new(DEFAULT_DIR)
         );
         assert_eq!(
-            socket_path("", "n", "i").parent().unwrap(),
+            socket_path(None, "", "n", "i").parent().unwrap(),
             Path::new(DEFAULT_DIR)
         );
     }
 
     #[test]
+    fn a_daemon_may_name_the_directory() {
+        let asked = |dir: &str| socket_path(Some(Path::new(dir)), "/d/c.sock", "n", "i");
+        assert_eq!(
+            asked("/run/sockets").parent().unwrap(),
+            Path::new("/run/sockets")
+        );
+        let long = format!("/{}", "d".repeat(60));
+        assert_eq!(asked(&long).parent().unwrap(), Path::new("/d/s"));
+    }
+
+    #[test]
     fn no_two_names_share_a_socket() {
         assert_ne!(
-            socket_path("/d/s", "a", "bc"),
-            socket_path("/d/s", "ab", "c")
+            socket_path(None, "/d/s", "a", "bc"),
+            socket_path(None, "/d/s", "ab", "c")
         );
     }
 }

@@ -1,48 +1,60 @@
 //! `start`: makes sure a shim serves the bundle in the current directory,
 //! and prints where.
 //!
-//! 1. The bundle's group decides on the socket; if a shim answers there, its
+//! 1. [`Invitation`] is what the daemon asks for.
+//! 2. The bundle's group decides on the socket; if a shim answers there, its
 //!    address is the answer.
-//! 2. Otherwise the socket is made here and handed, listening, to a copy of
+//! 3. Otherwise the socket is made here and handed, listening, to a copy of
 //!    this program that serves: the address works before it is printed.
-//! 3. The copy's log is the bundle's fifo, its out-of-memory score one above
-//!    the daemon's.
+//! 4. The copy's log is the bundle's fifo, its out-of-memory score one above
+//!    the daemon's, its cgroup the one that the options name, if they do.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, parent_id};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::libc::O_NONBLOCK;
-use serde_json::json;
 
 use crate::address::{self, Listening};
 use crate::args::Args;
 use crate::bundle;
+use crate::cgroups;
 use crate::failure::{Failure, Result};
+use crate::invitation::{Environment, Invitation};
+
+/// Set to `node` in the daemon's environment, one shim keeps all containers
+/// that belong to no pod: the least memory, and one program whose death takes
+/// them all.
+const ONE_FOR_ALL: &str = "CONTAINERD_SHIM_GROUP";
 
 const MAX_OOM_SCORE: i32 = 1000;
+
+/// Parameters are small; this is the limit containerd has for them.
+const MAX_INPUT_BYTES: u64 = 10 << 20;
 
 /// Starts or finds the shim.
 pub(crate) fn start(args: &Args) -> Result<()> {
     bundle::check_id(&args.id)?;
+    let input = read_input().map_err(|err| Failure::because("read parameters", &err))?;
+    let invitation = Invitation::read(args, Environment::read(), &input)?;
     let bundle =
         std::env::current_dir().map_err(|err| Failure::because("find the bundle", &err))?;
-    let group = bundle::group(&bundle, &args.id)?;
-    let socket = if args.socket.as_os_str().is_empty() {
-        address::socket_path(&args.address, &args.namespace, &group)
-    } else {
-        args.socket.clone()
+    let node = std::env::var_os(ONE_FOR_ALL).is_some_and(|value| value == "node");
+    let group = bundle::group(&bundle, &args.id, node)?;
+    let socket = match &invitation.socket_dir {
+        _ if !args.socket.as_os_str().is_empty() => args.socket.clone(),
+        dir => address::socket_path(dir.as_deref(), &invitation.daemon, &args.namespace, &group),
     };
     let listening = address::listen(&socket)
         .map_err(|err| Failure::because(format!("listen on {}", socket.display()), &err))?;
     let address = format!("unix://{}", socket.display());
     let told = match listening {
         Listening::Taken => write_address(&bundle, &address),
-        Listening::New(listener) => spawn(args, &bundle, listener.into())
+        Listening::New(listener) => spawn(args, &invitation, &bundle, listener.into())
             .and_then(|()| write_address(&bundle, &address))
             .inspect_err(|_| {
                 // Nobody serves it; the first error is the one to report.
@@ -50,26 +62,31 @@ pub(crate) fn start(args: &Args) -> Result<()> {
             }),
     };
     told.map_err(|err| Failure::because("start shim", &err))?;
-    let answer = answer(std::env::var("MAX_SHIM_VERSION").ok().as_deref(), &address);
     io::stdout()
-        .write_all(answer.as_bytes())
+        .write_all(&invitation.answer(&address))
         .map_err(|err| Failure::because("print the address", &err))
 }
 
-/// What is printed: the plain address, which every containerd understands, or
-/// the form with versions for one that says it does.
-fn answer(max_version: Option<&str>, address: &str) -> String {
-    match max_version.and_then(|version| version.parse::<u32>().ok()) {
-        Some(3..) => json!({ "version": 3, "address": address, "protocol": "ttrpc" }).to_string(),
-        _ => address.to_owned(),
+/// Standard input to its end; nothing of a person at a terminal.
+fn read_input() -> io::Result<Vec<u8>> {
+    let mut input = Vec::new();
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        stdin.take(MAX_INPUT_BYTES).read_to_end(&mut input)?;
     }
+    Ok(input)
 }
 
 fn write_address(bundle: &Path, address: &str) -> io::Result<()> {
     bundle::replace(&bundle.join("address"), address.as_bytes())
 }
 
-fn spawn(args: &Args, bundle: &Path, listener: OwnedFd) -> io::Result<()> {
+fn spawn(args: &Args, invitation: &Invitation, bundle: &Path, listener: OwnedFd) -> io::Result<()> {
+    if std::env::var_os("SCHED_CORE").is_some_and(|value| !value.is_empty()) {
+        // The copy and all that it starts inherit the cookie, so that no two
+        // containers share a core's hyperthreads.
+        kernel::sched::new_core_cookie()?;
+    }
     let own = std::env::current_exe()?;
     let mut command = Command::new(own);
     command.args([
@@ -78,10 +95,13 @@ fn spawn(args: &Args, bundle: &Path, listener: OwnedFd) -> io::Result<()> {
         "-id",
         &args.id,
         "-address",
-        &args.address,
+        &invitation.daemon,
     ]);
-    if args.debug {
+    if invitation.debug {
         command.arg("-debug");
+    }
+    if let Some(events) = &invitation.events {
+        command.env("TTRPC_ADDRESS", events);
     }
     command
         .current_dir(bundle)
@@ -89,8 +109,19 @@ fn spawn(args: &Args, bundle: &Path, listener: OwnedFd) -> io::Result<()> {
         .stdout(Stdio::null())
         .stderr(log(bundle))
         .process_group(0);
-    let child = command.spawn()?;
+    let mut child = command.spawn()?;
+    settle(&child, invitation, bundle).inspect_err(|_| {
+        // It has no container yet, and nobody will know of it.
+        let _ = child.kill();
+    })
+}
+
+/// Puts the new shim where it belongs.
+fn settle(child: &Child, invitation: &Invitation, bundle: &Path) -> io::Result<()> {
     let pid = child.id();
+    if !invitation.options.shim_cgroup.is_empty() {
+        cgroups::join(&invitation.options.shim_cgroup, pid)?;
+    }
     // A parent whose score cannot be read or passed on is not worth failing for.
     let _ = adjust_oom_score(pid);
     bundle::replace(&bundle.join("shim.pid"), pid.to_string().as_bytes())
@@ -121,22 +152,4 @@ fn adjust_oom_score(pid: u32) -> io::Result<()> {
         format!("/proc/{pid}/oom_score_adj"),
         (score + 1).min(MAX_OOM_SCORE).to_string(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_who_asks_for_version_3_gets_json() {
-        let address = "unix:///run/s/a";
-        assert_eq!(answer(None, address), address);
-        assert_eq!(answer(Some("2"), address), address);
-        assert_eq!(answer(Some("x"), address), address);
-        let json: serde_json::Value = serde_json::from_str(&answer(Some("3"), address)).unwrap();
-        assert_eq!(
-            json,
-            json!({ "version": 3, "address": address, "protocol": "ttrpc" })
-        );
-    }
 }

@@ -56,8 +56,13 @@ fn spec(bundle: &Path) -> io::Result<Spec> {
     serde_json::from_slice(&text).map_err(io::Error::from)
 }
 
-/// The group the bundle's container belongs to: a pod's, or its own `id`.
-pub(crate) fn group(bundle: &Path, id: &str) -> Result<String> {
+/// The group of all containers of a node that have no other. No container is
+/// called so, as a blank is not in an id.
+const NODE: &str = "the node";
+
+/// The group the bundle's container belongs to: a pod's, if `node` is set the
+/// node's, or its own `id`.
+pub(crate) fn group(bundle: &Path, id: &str, node: bool) -> Result<String> {
     let spec = spec(bundle).map_err(|err| {
         Failure::because(
             format!("read {}", bundle.join("config.json").display()),
@@ -68,6 +73,7 @@ pub(crate) fn group(bundle: &Path, id: &str) -> Result<String> {
         .iter()
         .find_map(|name| spec.annotations.get(*name))
         .cloned()
+        .or_else(|| node.then(|| NODE.to_owned()))
         .unwrap_or_else(|| id.to_owned()))
 }
 
@@ -114,6 +120,12 @@ pub(crate) struct Options {
     pub(crate) io_uid: u32,
     /// Group of the stdio pipes.
     pub(crate) io_gid: u32,
+    /// The cgroup for the shim itself, or empty.
+    pub(crate) shim_cgroup: String,
+    /// Where checkpoints go whose request names no place, or empty.
+    pub(crate) criu_image_path: String,
+    /// Where CRIU keeps its logs, or empty.
+    pub(crate) criu_work_path: String,
 }
 
 /// Keeps `options` for a `delete` after the shim's death.
@@ -229,10 +241,13 @@ mod tests {
         let pod = bundle(
             r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod","io.containerd.runc.v2.group":"g"}}"#,
         );
-        assert_eq!(group(pod.path(), "c").unwrap(), "g");
+        for node in [false, true] {
+            assert_eq!(group(pod.path(), "c", node).unwrap(), "g");
+        }
         let alone = bundle(r#"{"ociVersion":"1.0.2"}"#);
-        assert_eq!(group(alone.path(), "c").unwrap(), "c");
-        assert!(group(bundle("{").path(), "c").is_err());
+        assert_eq!(group(alone.path(), "c", false).unwrap(), "c");
+        assert_eq!(group(alone.path(), "c", true).unwrap(), NODE);
+        assert!(group(bundle("{").path(), "c", false).is_err());
     }
 
     #[test]

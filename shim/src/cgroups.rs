@@ -1,6 +1,7 @@
 //! What a container's cgroup tells: its processes, its use of resources, and
 //! whether the kernel killed for want of memory.
 
+use std::io;
 use std::path::Path;
 
 use cgroup::{Cgroup, Host, Layout, Pressure, PressureLine, Stats, StatsV1, StatsV2};
@@ -9,6 +10,9 @@ use prost_types::Any;
 use proto::io::containerd::cgroups::{v1, v2};
 
 use crate::failure::{Failure, Result};
+
+const V1: &str = "io.containerd.cgroups.v1.Metrics";
+const V2: &str = "io.containerd.cgroups.v2.Metrics";
 
 /// The cgroup of `pid`; none if it is the root's, which it would share with
 /// the whole machine.
@@ -22,6 +26,25 @@ pub(crate) fn of_process(pid: u32) -> Option<Cgroup> {
         "devices"
     };
     (group.dirs().get(telling) != root.dirs().get(telling)).then_some(group)
+}
+
+/// Moves the process `pid` into the cgroup `path`, which must exist, in every
+/// hierarchy that has it.
+pub(crate) fn join(path: &str, pid: u32) -> io::Result<()> {
+    let group = Host::detect()
+        .and_then(|host| Cgroup::named(&host, &Path::new("/").join(path)))
+        .map_err(io::Error::other)?;
+    let dirs: Vec<_> = group.dirs().values().filter(|dir| dir.is_dir()).collect();
+    if dirs.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("cgroup {path} for the shim does not exist"),
+        ));
+    }
+    for dir in dirs {
+        std::fs::write(dir.join("cgroup.procs"), pid.to_string())?;
+    }
+    Ok(())
 }
 
 /// All processes of the group.
@@ -39,9 +62,74 @@ pub(crate) fn stats(group: &Cgroup) -> Result<Any> {
         .stats()
         .map_err(|err| Failure::because("read cgroup statistics", &err))?;
     Ok(match stats {
-        Stats::V1(stats) => any("io.containerd.cgroups.v1.Metrics", &metrics_v1(&stats)),
-        Stats::V2(stats) => any("io.containerd.cgroups.v2.Metrics", &metrics_v2(&stats)),
+        Stats::V1(stats) => any(V1, &metrics_v1(&stats)),
+        Stats::V2(stats) => any(V2, &metrics_v2(&stats)),
     })
+}
+
+/// What several containers use together. What cannot be added (limits, peaks,
+/// devices) is left out.
+#[derive(Debug, Default)]
+pub(crate) struct Sums {
+    v1: Option<v1::Metrics>,
+    v2: Option<v2::Metrics>,
+}
+
+impl Sums {
+    /// Adds what [`stats`] told of one container.
+    pub(crate) fn add(&mut self, metrics: &Any) -> Result<()> {
+        let bad = |err| Failure::because("add up cgroup statistics", &err);
+        if metrics.type_url == V1 {
+            let one = v1::Metrics::decode(metrics.value.as_slice()).map_err(bad)?;
+            add_v1(self.v1.get_or_insert_default(), one);
+        } else {
+            let one = v2::Metrics::decode(metrics.value.as_slice()).map_err(bad)?;
+            add_v2(self.v2.get_or_insert_default(), one);
+        }
+        Ok(())
+    }
+
+    /// The sums; none of no containers.
+    pub(crate) fn into_any(self) -> Option<Any> {
+        let v1 = self.v1.map(|metrics| any(V1, &metrics));
+        v1.or_else(|| self.v2.map(|metrics| any(V2, &metrics)))
+    }
+}
+
+fn add_v1(sum: &mut v1::Metrics, one: v1::Metrics) {
+    sum.pids.get_or_insert_default().current += one.pids.unwrap_or_default().current;
+    let usage = one.cpu.and_then(|cpu| cpu.usage).unwrap_or_default();
+    let cpu = sum
+        .cpu
+        .get_or_insert_default()
+        .usage
+        .get_or_insert_default();
+    cpu.total += usage.total;
+    cpu.kernel += usage.kernel;
+    cpu.user += usage.user;
+    let memory = one.memory.unwrap_or_default();
+    let total = sum.memory.get_or_insert_default();
+    total.rss += memory.rss;
+    total.cache += memory.cache;
+    total.total_rss += memory.total_rss;
+    total.total_cache += memory.total_cache;
+    total.total_inactive_file += memory.total_inactive_file;
+    total.usage.get_or_insert_default().usage += memory.usage.unwrap_or_default().usage;
+}
+
+fn add_v2(sum: &mut v2::Metrics, one: v2::Metrics) {
+    sum.pids.get_or_insert_default().current += one.pids.unwrap_or_default().current;
+    let usage = one.cpu.unwrap_or_default();
+    let cpu = sum.cpu.get_or_insert_default();
+    cpu.usage_usec += usage.usage_usec;
+    cpu.user_usec += usage.user_usec;
+    cpu.system_usec += usage.system_usec;
+    let memory = one.memory.unwrap_or_default();
+    let total = sum.memory.get_or_insert_default();
+    total.usage += memory.usage;
+    total.anon += memory.anon;
+    total.file += memory.file;
+    total.inactive_file += memory.inactive_file;
 }
 
 fn any(name: &str, metrics: &impl Message) -> Any {

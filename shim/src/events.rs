@@ -54,6 +54,7 @@ events! {
     TaskExecStarted "exec-started"
     TaskPaused "paused"
     TaskResumed "resumed"
+    TaskCheckpointed "checkpointed"
     TaskOom "oom"
     TaskExit "exit"
     TaskDelete "delete"

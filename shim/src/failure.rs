@@ -47,6 +47,11 @@ impl Failure {
         Self::new(Code::InvalidArgument, words)
     }
 
+    /// Whether it is because something does not exist.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.code == Code::NotFound
+    }
+
     /// The operation `op`, and what stopped it.
     pub(crate) fn because(op: impl fmt::Display, cause: &dyn Error) -> Self {
         Self::unknown(format!("{op}: {}", chain(cause)))

@@ -7,7 +7,7 @@ use prost_types::Any;
 use proto::containerd::types::{RuntimeInfo, RuntimeVersion};
 
 use crate::failure::{Failure, Result};
-use crate::{runtime, service};
+use crate::{options, runtime};
 
 /// The program's name.
 pub(crate) const NAME: &str = "containerd-shim-runc-rs-v2";
@@ -32,7 +32,7 @@ pub(crate) fn info() -> Result<()> {
         .map_err(|err| Failure::because("read options", &err))?;
     let any =
         Any::decode(input.as_slice()).map_err(|err| Failure::because("read options", &err))?;
-    let options = service::options(Some(&any))?;
+    let options = options::from_any(Some(&any))?;
     let features = runtime::features(&options.binary_name)?;
     let info = RuntimeInfo {
         name: RUNTIME.to_owned(),

@@ -18,19 +18,24 @@ mod address;
 mod bundle;
 mod cgroups;
 mod events;
+mod options;
 mod readiness;
 mod reaper;
+mod rest;
 mod rootfs;
 
+mod program;
 mod runtime;
 mod stdio;
 mod task;
 
+mod sandbox;
 mod service;
 
 mod bootstrap;
 mod cleanup;
 mod info;
+mod invitation;
 mod serve;
 
 use std::io::Write;

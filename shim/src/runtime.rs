@@ -21,13 +21,11 @@ use tokio::net::unix::pipe::Receiver;
 
 use crate::bundle::Options;
 use crate::failure::{Failure, Result};
+use crate::program::Program;
 use crate::reaper::Reaper;
 
 /// runc's default root; the namespace is appended.
 const DEFAULT_ROOT: &str = "/run/containerd/runc";
-
-/// Our own runtime's file name.
-const OWN_RUNTIME: &str = "runc-rs";
 
 /// What is kept of a runtime's output; the rest is read and dropped.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
@@ -38,7 +36,7 @@ const LEFTOVER_OUTPUT: Duration = Duration::from_millis(50);
 /// How to call the runtime for one container.
 #[derive(Debug)]
 pub(crate) struct Runtime {
-    binary: PathBuf,
+    program: Program,
     root: PathBuf,
     log: PathBuf,
     systemd_cgroup: bool,
@@ -123,7 +121,7 @@ impl Runtime {
             Path::new(&options.root)
         };
         Self {
-            binary: binary(&options.binary_name),
+            program: Program::named(&options.binary_name),
             root: root.join(namespace),
             log: bundle.join("log.json"),
             systemd_cgroup: options.systemd_cgroup,
@@ -132,7 +130,7 @@ impl Runtime {
     }
 
     fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = self.program.command();
         command.arg("--root").arg(&self.root);
         command
             .arg("--log")
@@ -182,7 +180,7 @@ impl Runtime {
 
     fn not_run(&self, err: &io::Error) -> RuntimeError {
         RuntimeError {
-            words: format!("run {}: {err}", self.binary.display()),
+            words: format!("run {}: {err}", self.program.path().display()),
             logged: true,
         }
     }
@@ -212,26 +210,15 @@ impl Runtime {
     }
 }
 
-/// The runtime's path: a name as given, or ours beside the shim or on the PATH.
-fn binary(name: &str) -> PathBuf {
-    if !name.is_empty() {
-        return name.into();
-    }
-    std::env::current_exe()
-        .ok()
-        .and_then(|own| Some(own.parent()?.join(OWN_RUNTIME)))
-        .filter(|beside| beside.is_file())
-        .unwrap_or_else(|| OWN_RUNTIME.into())
-}
-
 /// What `<runtime> features` prints, for `-info`.
 pub(crate) fn features(binary_name: &str) -> Result<Vec<u8>> {
-    let path = binary(binary_name);
-    let out = Command::new(&path)
+    let program = Program::named(binary_name);
+    let out = program
+        .command()
         .arg("features")
         .stdin(Stdio::null())
         .output()
-        .map_err(|err| Failure::because(format!("run {}", path.display()), &err))?;
+        .map_err(|err| Failure::because(format!("run {}", program.path().display()), &err))?;
     Ok(if out.status.success() {
         out.stdout
     } else {

@@ -24,11 +24,17 @@ use crate::args::Args;
 use crate::events::Publisher;
 use crate::failure::{Failure, Result, warn};
 use crate::reaper::Reaper;
+use crate::rest::{Due, Rest};
+use crate::sandbox::Sandbox;
 use crate::service;
 use crate::task::Shim;
 
 /// How long the last events may take to reach a daemon.
 const FLUSH: Duration = Duration::from_secs(3);
+
+/// How many events are taken from the kernel at once; a thousand, as is usual,
+/// need three pages.
+const EVENTS: usize = 64;
 
 /// Time for the answer to Shutdown to leave.
 const LAST_ANSWER: Duration = Duration::from_millis(10);
@@ -37,16 +43,22 @@ const LAST_ANSWER: Duration = Duration::from_millis(10);
 pub(crate) fn serve(args: &Args) -> Result<()> {
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|err| Failure::because("become a subreaper", &err))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|err| Failure::because("start the event loop", &err))?;
+    let due = Due::default();
+    let runtime = {
+        let due = due.clone();
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_io_events_per_tick(EVENTS)
+            .on_thread_park(move || due.before_sleep())
+            .build()
+            .map_err(|err| Failure::because("start the event loop", &err))?
+    };
     LocalSet::new()
-        .block_on(&runtime, run(args))
+        .block_on(&runtime, run(args, due))
         .map_err(|err| Failure::because("serve", &err))
 }
 
-async fn run(args: &Args) -> io::Result<()> {
+async fn run(args: &Args, due: Due) -> io::Result<()> {
     let sigchld = signal(SignalKind::child())?;
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
@@ -64,16 +76,27 @@ async fn run(args: &Args) -> io::Result<()> {
         socket_dir,
         Rc::clone(&reaper),
         Rc::clone(&publisher),
+        Rest::new(due),
     );
     tokio::task::spawn_local(async move { reaper.run(sigchld).await });
     {
         let publisher = Rc::clone(&publisher);
         tokio::task::spawn_local(async move { publisher.run().await });
     }
+    {
+        let shim = Rc::clone(&shim);
+        tokio::task::spawn_local(async move { shim.rest.run().await });
+    }
     let server = {
         let shim = Rc::clone(&shim);
+        let sandbox = Sandbox::new(Rc::clone(&shim));
         ttrpc_wire::serve(listener, move |request| {
-            service::answer(Rc::clone(&shim), request)
+            let (shim, sandbox) = (Rc::clone(&shim), Rc::clone(&sandbox));
+            async move {
+                let answer = service::answer(Rc::clone(&shim), sandbox, request).await;
+                shim.rest.put_off();
+                answer
+            }
         })
     };
     let asked = async {

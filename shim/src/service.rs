@@ -1,5 +1,5 @@
 //! The Task service: turns requests into calls of [`crate::task`], and results
-//! into answers. The last file that sees the wire's own types of requests.
+//! into answers; the other service is [`crate::sandbox`]. The last file that sees the wire's own types of requests.
 //!
 //! Versions 2 and 3 differ in the package name only, so one set of types
 //! serves both. Everything but a wait runs in a task of its own: a caller
@@ -13,42 +13,48 @@ use prost_types::{Any, Timestamp};
 use proto::containerd::runc::v1 as runc;
 use proto::containerd::task::v2 as wire;
 use proto::containerd::v1::types::{ProcessInfo, Status as WireStatus};
+use tokio::task::JoinHandle;
 use ttrpc_wire::{Code, Request, Status};
 
-use crate::bundle::{Exit, Options};
+use crate::bundle::Exit;
 use crate::failure::{Failure, Result};
+use crate::options;
+use crate::sandbox::{self, Sandbox};
 use crate::stdio::uri::StdioUris;
+use crate::task::checkpoint::Restore;
 use crate::task::create::NewTask;
 use crate::task::state::Status as TaskStatus;
-use crate::task::{Shim, control, create, delete, exec, start};
+use crate::task::{Shim, checkpoint, control, create, delete, exec, start};
 
 const SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
 
 /// Answers one request.
-pub(crate) async fn answer(
-    shim: Rc<Shim>,
-    request: Request,
-) -> std::result::Result<Vec<u8>, Status> {
+pub(crate) async fn answer(shim: Rc<Shim>, sandbox: Rc<Sandbox>, request: Request) -> Answer {
+    if request.service == sandbox::SERVICE {
+        if request.method == "WaitSandbox" {
+            return sandbox.answer(&request.method, &request.payload).await;
+        }
+        let answer = async move { sandbox.answer(&request.method, &request.payload).await };
+        return finished(tokio::task::spawn_local(answer)).await;
+    }
     if !SERVICES.contains(&request.service.as_str()) {
         return Err(Status::no_service(&request.service));
     }
     if request.method == "Wait" {
         return Ok(wait(&shim, &request.payload).await?);
     }
-    let task = tokio::task::spawn_local(async move {
-        dispatch(&shim, &request.method, &request.payload).await
-    });
-    match task.await {
-        Ok(answer) => answer,
-        Err(err) => Err(Status::new(Code::Internal, err.to_string())),
-    }
+    let answer = async move { dispatch(&shim, &request.method, &request.payload).await };
+    finished(tokio::task::spawn_local(answer)).await
 }
 
-async fn dispatch(
-    shim: &Rc<Shim>,
-    method: &str,
-    payload: &[u8],
-) -> std::result::Result<Vec<u8>, Status> {
+type Answer = std::result::Result<Vec<u8>, Status>;
+
+async fn finished(task: JoinHandle<Answer>) -> Answer {
+    task.await
+        .unwrap_or_else(|err| Err(Status::new(Code::Internal, err.to_string())))
+}
+
+async fn dispatch(shim: &Rc<Shim>, method: &str, payload: &[u8]) -> Answer {
     let answered = match method {
         "State" => call(payload, async |r| state(shim, &r)).await,
         "Create" => call(payload, async |r| create_task(shim, r).await).await,
@@ -80,7 +86,7 @@ async fn dispatch(
             };
             call(payload, kill).await
         }
-        "Exec" => call(payload, async |r| exec_process(shim, r)).await,
+        "Exec" => call(payload, async |r| exec_process(shim, r).await).await,
         "ResizePty" => {
             let resize = async |r: wire::ResizePtyRequest| {
                 control::resize(shim, &r.id, &r.exec_id, r.width, r.height)
@@ -101,7 +107,7 @@ async fn dispatch(
         }
         "Stats" => call(payload, async |r: wire::StatsRequest| stats(shim, &r)).await,
         "Connect" => call(payload, async |r| Ok(connect(shim, &r))).await,
-        "Checkpoint" => Err(Failure::new(Code::Unimplemented, "checkpoint")),
+        "Checkpoint" => call(payload, async |r| checkpoint_task(shim, r).await).await,
         "Shutdown" => {
             shim.shut_down();
             Ok(Vec::new())
@@ -167,14 +173,8 @@ async fn create_task(
     shim: &Rc<Shim>,
     request: wire::CreateTaskRequest,
 ) -> Result<wire::CreateTaskResponse> {
-    if !request.checkpoint.is_empty() {
-        return Err(Failure::new(
-            Code::Unimplemented,
-            "restore from a checkpoint",
-        ));
-    }
     let new = NewTask {
-        options: options(request.options.as_ref())?,
+        options: options::from_any(request.options.as_ref())?,
         id: request.id,
         bundle: request.bundle.into(),
         rootfs: request.rootfs,
@@ -184,29 +184,31 @@ async fn create_task(
             stderr: request.stderr,
             terminal: request.terminal,
         },
+        restore: Some(request.checkpoint)
+            .filter(|image| !image.is_empty())
+            .map(|image| Restore {
+                image: image.into(),
+                parent: request.parent_checkpoint.into(),
+            }),
     };
     Ok(wire::CreateTaskResponse {
         pid: create::create(shim, new).await?,
     })
 }
 
-/// The runtime's options in a request. Those of other kinds of shim, which
-/// CRI sends to shims it does not know, say nothing to us.
-pub(crate) fn options(any: Option<&Any>) -> Result<Options> {
-    let Some(any) = any.filter(|any| any.type_url.ends_with("containerd.runc.v1.Options")) else {
-        return Ok(Options::default());
+async fn checkpoint_task(shim: &Shim, request: wire::CheckpointTaskRequest) -> Result<()> {
+    let options = match &request.options {
+        Some(any)
+            if any
+                .type_url
+                .ends_with("containerd.runc.v1.CheckpointOptions") =>
+        {
+            runc::CheckpointOptions::decode(any.value.as_slice())
+                .map_err(|err| Failure::invalid(format!("checkpoint options: {err}")))?
+        }
+        _ => runc::CheckpointOptions::default(),
     };
-    let options = runc::Options::decode(any.value.as_slice())
-        .map_err(|err| Failure::invalid(format!("runtime options: {err}")))?;
-    Ok(Options {
-        binary_name: options.binary_name,
-        root: options.root,
-        systemd_cgroup: options.systemd_cgroup,
-        no_pivot_root: options.no_pivot_root,
-        no_new_keyring: options.no_new_keyring,
-        io_uid: options.io_uid,
-        io_gid: options.io_gid,
-    })
+    checkpoint::checkpoint(shim, &request.id, &request.path, &options).await
 }
 
 async fn delete_task(shim: &Shim, request: &wire::DeleteRequest) -> Result<wire::DeleteResponse> {
@@ -218,7 +220,7 @@ async fn delete_task(shim: &Shim, request: &wire::DeleteRequest) -> Result<wire:
     })
 }
 
-fn exec_process(shim: &Shim, request: wire::ExecProcessRequest) -> Result<()> {
+async fn exec_process(shim: &Shim, request: wire::ExecProcessRequest) -> Result<()> {
     let stdio = StdioUris {
         stdin: request.stdin,
         stdout: request.stdout,
@@ -232,6 +234,7 @@ fn exec_process(shim: &Shim, request: wire::ExecProcessRequest) -> Result<()> {
         stdio,
         &request.spec.unwrap_or_default().value,
     )
+    .await
 }
 
 fn pids(shim: &Shim, request: &wire::PidsRequest) -> Result<wire::PidsResponse> {

@@ -28,6 +28,7 @@ needs() {
 		iproute2|test|ip|gives those two a network of their own
 		runc|test bench|runc|the runtime that runc-rs is compared with
 		crun|bench|crun|the other runtime of the benchmark
+		criu|test|criu|checkpoints and restores containers for runtime and shim
 		util-linux|run test bench|setsid|gives an interactive test its terminal; unshare is the floor of the benchmark
 	TABLE
 }

@@ -115,12 +115,20 @@ impl Console {
         })
     }
 
-    /// Reads output; 0 when no process has the terminal open any more.
-    pub(crate) async fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.master.async_io(Interest::READABLE, |fd| {
+    /// Resolves when there is something to read.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.master
+            .readable()
+            .await
+            .map(|mut ready| ready.retain_ready())
+    }
+
+    /// Reads output that is there; 0 when no process has the terminal open any more.
+    pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.master.try_io(Interest::READABLE, |fd| {
             nix::unistd::read(fd.as_fd(), into).map_err(io::Error::from)
         });
-        match read.await {
+        match read {
             // The kernel's word for a terminal without a slave side.
             Err(err) if err.raw_os_error() == Some(Errno::EIO as i32) => Ok(0),
             other => other,

@@ -1,8 +1,6 @@
 //! Docker's json-file log: one line of JSON for each line of output.
 //!
-//! A line of output longer than 16 KiB is split; all but its last part lack
-//! the newline at the end of `log`. When the file would grow past its limit
-//! it becomes `.1`, that `.2`, and so on. There is one writer, this shim. If
+//! When the file would grow past its limit it becomes `.1`, that `.2`, and so on. There is one writer, this shim. If
 //! it is killed while it writes, the file ends inside a line; the next
 //! one to open the file cuts that rest off, so that readers see whole lines.
 
@@ -14,19 +12,8 @@ use std::time::SystemTime;
 
 use prost_types::Timestamp;
 
-use super::uri::SessionUri;
-
-/// The longest part of a line in one record; Docker's number.
-pub(crate) const MAX_LINE_BYTES: usize = 16 << 10;
-
-/// Which output a byte came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Output {
-    /// Standard output, and everything of a terminal.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
+use super::lines::{Lines, Output};
+use super::uri::JsonLogUri;
 
 impl Output {
     fn name(self) -> &'static str {
@@ -44,64 +31,36 @@ pub(crate) struct JsonLog {
     size: u64,
     max_size: Option<u64>,
     max_file: u32,
-    /// The unfinished line of each output.
-    partial: [Vec<u8>; 2],
+    lines: Lines,
 }
 
 impl JsonLog {
-    /// Opens the log `uri` asks for, or none.
-    pub(crate) fn open(uri: &SessionUri) -> io::Result<Option<Self>> {
-        let Some(path) = &uri.log else {
-            return Ok(None);
-        };
-        let (file, size) = open_whole(path)?;
-        Ok(Some(Self {
-            path: path.clone(),
+    /// Opens the log `uri` asks for.
+    pub(crate) fn open(uri: &JsonLogUri) -> io::Result<Self> {
+        let (file, size) = open_whole(&uri.path)?;
+        Ok(Self {
+            path: uri.path.clone(),
             file,
             size,
             max_size: uri.max_size,
             max_file: uri.max_file,
-            partial: Default::default(),
-        }))
+            lines: Lines::default(),
+        })
     }
 
     /// Takes in `bytes` of `output`, and writes the lines that are complete.
     pub(crate) fn append(&mut self, output: Output, bytes: &[u8]) -> io::Result<()> {
         let mut records = Vec::new();
         let now = Timestamp::from(SystemTime::now()).to_string();
-        let partial = &mut self.partial[output as usize];
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let room = MAX_LINE_BYTES - partial.len();
-            let window = &rest[..rest.len().min(room)];
-            match window.iter().position(|&byte| byte == b'\n') {
-                Some(end) => {
-                    partial.extend_from_slice(&rest[..=end]);
-                    rest = &rest[end + 1..];
-                }
-                None => {
-                    partial.extend_from_slice(window);
-                    rest = &rest[window.len()..];
-                    if partial.len() < MAX_LINE_BYTES {
-                        break;
-                    }
-                }
-            }
-            let keep = if partial.ends_with(b"\n") {
-                0
-            } else {
-                unfinished_character(partial)
-            };
-            let cut = partial.len() - keep;
-            record(&mut records, output, &partial[..cut], &now);
-            partial.drain(..cut);
-        }
+        self.lines.take_in(output, bytes, |line| {
+            record(&mut records, output, line, &now);
+        });
         self.write(&records)
     }
 
     /// Writes what is left of `output` after its end.
     pub(crate) fn finish(&mut self, output: Output) -> io::Result<()> {
-        let partial = std::mem::take(&mut self.partial[output as usize]);
+        let partial = self.lines.rest(output);
         if partial.is_empty() {
             return Ok(());
         }
@@ -230,30 +189,26 @@ fn open_whole(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, end))
 }
 
-/// How many bytes at the end are the start of a character that goes on.
-fn unfinished_character(bytes: &[u8]) -> usize {
-    match std::str::from_utf8(bytes) {
-        Err(err) if err.error_len().is_none() => bytes.len() - err.valid_up_to(),
-        _ => 0,
-    }
+/// Whether JSON's writers in Go leave the byte as it is, or escape it: HTML's
+/// own characters and the control characters.
+fn is_plain(byte: u8) -> bool {
+    !matches!(byte, 0..0x20 | 0x7f | b'"' | b'\\' | b'<' | b'>' | b'&')
 }
 
 fn record(into: &mut Vec<u8>, output: Output, line: &[u8], time: &str) {
     into.extend_from_slice(b"{\"log\":\"");
     for chunk in line.utf8_chunks() {
-        for byte in chunk.valid().bytes() {
-            match byte {
-                b'"' => into.extend_from_slice(b"\\\""),
-                b'\\' => into.extend_from_slice(b"\\\\"),
-                b'\n' => into.extend_from_slice(b"\\n"),
-                b'\r' => into.extend_from_slice(b"\\r"),
-                b'\t' => into.extend_from_slice(b"\\t"),
-                // HTML's own characters are escaped as Docker does.
-                0..0x20 | 0x7f | b'<' | b'>' | b'&' => {
-                    into.extend_from_slice(format!("\\u{byte:04x}").as_bytes())
-                }
-                _ => into.push(byte),
+        let mut rest = chunk.valid().as_bytes();
+        while !rest.is_empty() {
+            let plain = rest
+                .iter()
+                .position(|&byte| !is_plain(byte))
+                .unwrap_or(rest.len());
+            into.extend_from_slice(&rest[..plain]);
+            if let Some(&byte) = rest.get(plain) {
+                escape(into, byte);
             }
+            rest = rest.get(plain + 1..).unwrap_or_default();
         }
         if !chunk.invalid().is_empty() {
             into.extend_from_slice("\u{fffd}".as_bytes());
@@ -266,30 +221,39 @@ fn record(into: &mut Vec<u8>, output: Output, line: &[u8], time: &str) {
     into.extend_from_slice(b"\"}\n");
 }
 
+fn escape(into: &mut Vec<u8>, byte: u8) {
+    match byte {
+        b'"' => into.extend_from_slice(b"\\\""),
+        b'\\' => into.extend_from_slice(b"\\\\"),
+        b'\n' => into.extend_from_slice(b"\\n"),
+        b'\r' => into.extend_from_slice(b"\\r"),
+        b'\t' => into.extend_from_slice(b"\\t"),
+        _ => into.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     struct Lab {
         dir: tempfile::TempDir,
-        uri: SessionUri,
+        uri: JsonLogUri,
     }
 
     fn lab(max_size: Option<u64>, max_file: u32) -> Lab {
         let dir = tempfile::tempdir().unwrap();
-        let uri = SessionUri {
-            socket: "/s".into(),
-            log: Some(dir.path().join("l")),
+        let uri = JsonLogUri {
+            path: dir.path().join("l"),
             max_size,
             max_file,
-            stdin_once: false,
         };
         Lab { dir, uri }
     }
 
     impl Lab {
         fn open(&self) -> JsonLog {
-            JsonLog::open(&self.uri).unwrap().unwrap()
+            JsonLog::open(&self.uri).unwrap()
         }
 
         /// (stream, log) of each line of the file `name`.
@@ -332,36 +296,6 @@ mod tests {
         log.append(Output::Stdout, b"\"\\\t\r\x00\x1b[1m<&>\xc3\xa9\xff\n")
             .unwrap();
         assert_eq!(lab.logs("l"), ["\"\\\t\r\0\u{1b}[1m<&>\u{e9}\u{fffd}\n"]);
-    }
-
-    #[test]
-    fn long_lines_split_between_characters() {
-        let lab = lab(None, 1);
-        let mut log = lab.open();
-        // The two-byte character straddles the 16 KiB mark.
-        let line = format!(
-            "{}\u{e9}{}\n",
-            "x".repeat(MAX_LINE_BYTES - 1),
-            "y".repeat(MAX_LINE_BYTES)
-        );
-        for chunk in line.as_bytes().chunks(1000) {
-            log.append(Output::Stdout, chunk).unwrap();
-        }
-        let logs = lab.logs("l");
-        assert_eq!(logs.concat(), line);
-        assert_eq!(
-            logs.iter().map(String::len).collect::<Vec<_>>(),
-            [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, 3]
-        );
-    }
-
-    #[test]
-    fn a_line_of_exactly_the_limit_is_not_torn_apart_twice() {
-        let lab = lab(None, 1);
-        let mut log = lab.open();
-        let line = "z".repeat(MAX_LINE_BYTES - 1) + "\n";
-        log.append(Output::Stdout, line.as_bytes()).unwrap();
-        assert_eq!(lab.logs("l"), [line]);
     }
 
     #[test]

@@ -3,20 +3,30 @@
 //! 1. [`uri`] says where the daemon wants them.
 //! 2. [`ProcessIo::open`] opens that, and makes the pipes for the process.
 //! 3. The runtime starts the process; a terminal comes back over [`console`].
-//! 4. [`ProcessIo::start`] begins to copy: to fifos and files, or into a [`session`].
-//! 5. [`ProcessIo::finished`] resolves when all output was read and written.
+//! 4. [`ProcessIo::start`] begins to [`copy`]: to fifos and files, or into a
+//!    [`session`]. A [`logger`] reads the pipes itself.
+//! 5. [`ProcessIo::drained`] resolves when all output was read and written.
 //! 6. [`ProcessIo::close`] lets go of everything.
 
 pub(crate) mod uri;
 
 pub(crate) mod console;
 mod input;
+mod lines;
+
+mod journald;
 mod json_log;
+mod log;
+mod remote;
+mod syslog;
+
+mod copy;
+pub(crate) mod logger;
 mod session;
 
 use std::cell::{Cell, RefCell};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::OpenOptions;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -28,30 +38,30 @@ use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid, fchown, pipe2};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::{self, Receiver, Sender};
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::failure::{Failure, Result, warn};
+use crate::reaper::Reaper;
 use crate::runtime::ChildStdio;
 use console::Console;
-use input::{Input, write_pipe};
-use json_log::Output;
+use copy::{Outputs, Sink, Source};
+use input::Input;
+use lines::Output;
+use logger::{Logger, Pipes, Whose};
 use session::Session;
 use uri::{StdioUris, Target};
 
-/// What one read takes from a process.
+/// What one read takes from a client's input, or from what a failed runtime said.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// How long [`ProcessIo::drain`] waits for a reader that is slow.
-const SLOW_READER: Duration = Duration::from_secs(10);
-
-/// How often [`ProcessIo::drain`] looks whether a copy is stuck.
-const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// How long [`ProcessIo::close`] lets attached clients read on.
+const GOODBYE: Duration = Duration::from_millis(20);
 
 /// The stdio of one process.
 pub(crate) struct ProcessIo {
     terminal: bool,
     session: Option<Rc<Session>>,
+    logger: Option<Logger>,
     input: Option<Input>,
     /// The fifo that input comes from, until it is opened.
     stdin_fifo: RefCell<Option<PathBuf>>,
@@ -60,41 +70,44 @@ pub(crate) struct ProcessIo {
     /// Whether the input was ended before it was opened.
     stdin_closed: Cell<bool>,
     sources: RefCell<Vec<(Source, Sink)>>,
+    /// Where a terminal's output will go.
+    terminal_sink: RefCell<Option<Sink>>,
     console: RefCell<Option<Rc<Console>>>,
-    /// Outputs that are not at their end yet.
-    open_outputs: watch::Sender<usize>,
-    busy: Cell<usize>,
+    outputs: Rc<Outputs>,
     tasks: RefCell<Vec<AbortHandle>>,
 }
 
-enum Source {
-    Pipe(Receiver),
-    Terminal(Rc<Console>),
+/// Who the process is, as far as its stdio is concerned.
+pub(crate) struct Owner<'a> {
+    /// Its container's tenant, and its id.
+    pub(crate) whose: Whose<'a>,
+    /// Who may open `/dev/stdout` again inside.
+    pub(crate) ids: (u32, u32),
+    /// Who reaps a logging program.
+    pub(crate) reaper: &'a Rc<Reaper>,
 }
 
-enum Sink {
-    Null,
-    Fifo(Sender),
-    File(File),
-    Session(Rc<Session>, Output),
+/// What was opened for the outputs of a process.
+#[derive(Default)]
+struct Opened {
+    session: Option<Rc<Session>>,
+    logger: Option<Logger>,
+    terminal_sink: Option<Sink>,
+    sources: Vec<(Source, Sink)>,
 }
 
 impl ProcessIo {
     /// Opens what `uris` name, and returns the process's own ends.
-    /// `owner` is who may open `/dev/stdout` again inside.
-    pub(crate) fn open(uris: &StdioUris, owner: (u32, u32)) -> Result<(Rc<Self>, ChildStdio)> {
-        let opening = |uri: &str| {
-            let op = format!("open stdio {uri:?}");
-            move |err: io::Error| Failure::because(op.clone(), &err)
-        };
+    pub(crate) async fn open(
+        uris: &StdioUris,
+        owner: &Owner<'_>,
+    ) -> Result<(Rc<Self>, ChildStdio)> {
         let stdout = uri::parse(&uris.stdout)?;
-        let stderr = if uris.terminal {
-            Target::Null
-        } else {
-            uri::parse(&uris.stderr)?
+        let stderr = match uris.terminal {
+            true => Target::Null,
+            false => uri::parse(&uris.stderr)?,
         };
         let stdin = uri::parse(&uris.stdin)?;
-
         let mut child = ChildStdio {
             stdin: Stdio::null(),
             stdout: Stdio::null(),
@@ -104,79 +117,71 @@ impl ProcessIo {
             (Target::Null, _) => None,
             (_, true) => Some(Input::terminal()),
             (_, false) => {
-                let (reader, writer) = owned_pipe(owner).map_err(opening("pipe"))?;
+                let opening = opening("pipe");
+                let (reader, writer) = owned_pipe(owner.ids).map_err(&opening)?;
                 child.stdin = reader.into();
                 Some(Input::pipe(
-                    Sender::from_owned_fd(writer).map_err(opening("pipe"))?,
+                    Sender::from_owned_fd(writer).map_err(&opening)?,
                 ))
             }
         };
-        let session = match &stdout {
-            Target::Session(uri) => {
-                Some(Session::open(uri, input.clone()).map_err(opening(&uris.stdout))?)
-            }
-            _ => None,
-        };
-        let mut sources = Vec::new();
         let stdin_fifo = match stdin {
-            Target::Path(path) => std::fs::metadata(&path)
-                .map(|_| Some(path))
-                .map_err(opening(&uris.stdin)),
-            Target::Null | Target::Session(_) => Ok(None),
-            Target::File(_) => Err(Failure::invalid(format!(
-                "stdin {:?} is no fifo",
-                uris.stdin
-            ))),
-        }
-        .inspect_err(|_| close_session(session.as_ref()))?;
-        if !uris.terminal {
-            let outputs = [
-                (stdout, Output::Stdout, &uris.stdout),
-                (stderr, Output::Stderr, &uris.stderr),
-            ];
-            for (target, output, uri) in outputs {
-                let opened = open_output(target, output, session.as_ref(), owner)
-                    .map_err(opening(uri))
-                    .inspect_err(|_| close_session(session.as_ref()))?;
-                let Some((source, sink, writer)) = opened else {
-                    continue;
-                };
-                sources.push((source, sink));
-                match output {
-                    Output::Stdout => child.stdout = writer.into(),
-                    Output::Stderr => child.stderr = writer.into(),
-                }
+            Target::Path(path) => {
+                std::fs::metadata(&path).map_err(opening(&uris.stdin))?;
+                Some(path)
             }
+            Target::Null | Target::Session(_) => None,
+            Target::File(_) | Target::Logger(_) => {
+                return Err(Failure::invalid(format!(
+                    "stdin {:?} is no fifo",
+                    uris.stdin
+                )));
+            }
+        };
+        let outputs = Outputs::new(count(&stdout, &stderr, uris.terminal));
+        let mut opened = Opened::default();
+        let done = opened
+            .open(
+                uris,
+                (stdout, stderr),
+                owner,
+                &outputs,
+                input.as_ref(),
+                &mut child,
+            )
+            .await;
+        if let Err(err) = done {
+            opened.close().await;
+            return Err(err);
         }
         let io = Rc::new(Self {
             terminal: uris.terminal,
-            session,
+            session: opened.session,
+            logger: opened.logger,
             input,
             stdin_fifo: RefCell::new(stdin_fifo),
             stdin_hold: RefCell::default(),
             stdin_closed: Cell::new(false),
-            open_outputs: watch::Sender::new(sources.len() + usize::from(uris.terminal)),
-            sources: RefCell::new(sources),
+            sources: RefCell::new(opened.sources),
+            terminal_sink: RefCell::new(opened.terminal_sink),
             console: RefCell::default(),
-            busy: Cell::new(0),
+            outputs,
             tasks: RefCell::default(),
         });
         Ok((io, child))
     }
 
-    /// Takes in the terminal, whose output goes to `stdout`.
-    pub(crate) fn connect(&self, console: Console, stdout: &str) -> Result<()> {
+    /// Takes in the terminal.
+    pub(crate) fn connect(&self, console: Console) {
         let console = Rc::new(console);
-        let sink = open_sink(uri::parse(stdout)?, Output::Stdout, self.session.as_ref())
-            .map_err(|err| Failure::because(format!("open stdio {stdout:?}"), &err))?;
         if let Some(input) = &self.input {
             input.connect(&console);
         }
+        let sink = self.terminal_sink.borrow_mut().take().unwrap_or(Sink::Null);
         self.sources
             .borrow_mut()
             .push((Source::Terminal(Rc::clone(&console)), sink));
         *self.console.borrow_mut() = Some(console);
-        Ok(())
     }
 
     /// Begins to copy; a second call does nothing.
@@ -184,9 +189,8 @@ impl ProcessIo {
         let sources = std::mem::take(&mut *self.sources.borrow_mut());
         let mut tasks = self.tasks.borrow_mut();
         for (source, sink) in sources {
-            tasks.push(
-                tokio::task::spawn_local(Rc::clone(self).copy_output(source, sink)).abort_handle(),
-            );
+            let copy = copy::copy(Rc::clone(&self.outputs), source, sink);
+            tasks.push(tokio::task::spawn_local(copy).abort_handle());
         }
     }
 
@@ -216,33 +220,17 @@ impl ProcessIo {
     pub(crate) fn leftovers(&self) -> Vec<u8> {
         let mut text = Vec::new();
         for (source, _) in self.sources.borrow().iter() {
-            if let Source::Pipe(pipe) = source {
-                let mut chunk = vec![0; CHUNK_BYTES];
-                let n = pipe.try_read(&mut chunk).unwrap_or(0);
-                text.extend_from_slice(&chunk[..n]);
-            }
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let n = source.try_read(&mut chunk).unwrap_or(0);
+            text.extend_from_slice(&chunk[..n]);
         }
         text
     }
 
-    /// Resolves when all output was read to its end and written.
-    pub(crate) async fn finished(&self) {
-        let mut open = self.open_outputs.subscribe();
-        // An error means that nobody will ever count down: then never.
-        if open.wait_for(|&count| count == 0).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// Gives output that was read but is stuck in a slow reader time to get
-    /// out. Does not wait for output that may never come.
-    pub(crate) async fn drain(&self) {
-        let out = async {
-            while self.busy.get() > 0 && *self.open_outputs.borrow() > 0 {
-                tokio::time::sleep(DRAIN_TICK).await;
-            }
-        };
-        let _ = tokio::time::timeout(SLOW_READER, async { tokio::join!(out) }).await;
+    /// Resolves when all output was read to its end and written, or when there
+    /// is no hope of that; see [`Outputs::drained`].
+    pub(crate) async fn drained(&self, quiet: Duration) {
+        self.outputs.drained(quiet).await;
     }
 
     /// Ends the process's input as soon as what was written is read.
@@ -279,44 +267,12 @@ impl ProcessIo {
         }
         if let Some(session) = &self.session {
             // A client that does not read must not hold up a delete.
-            let _ = tokio::time::timeout(DRAIN_TICK, session.end()).await;
+            let _ = tokio::time::timeout(GOODBYE, session.end()).await;
             session.close();
         }
-    }
-
-    async fn copy_output(self: Rc<Self>, mut source: Source, mut sink: Sink) {
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            let read = match &mut source {
-                Source::Pipe(pipe) => pipe.read(&mut chunk).await,
-                Source::Terminal(console) => console.read(&mut chunk).await,
-            };
-            let n = match read {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(err) => {
-                    warn("read output", &err);
-                    break;
-                }
-            };
-            self.busy.set(self.busy.get() + 1);
-            let written = sink.write(&chunk[..n]).await;
-            self.busy.set(self.busy.get() - 1);
-            if let Err(err) = written {
-                // Read on, so that the process does not block for ever.
-                warn("write output", &err);
-                sink = Sink::Null;
-            }
+        if let Some(logger) = &self.logger {
+            logger.stop().await;
         }
-        if let Sink::Session(session, output) = &sink {
-            session.finish(*output);
-            if *self.open_outputs.borrow() == 1 {
-                session.end().await;
-            }
-        }
-        // Readers of a fifo see its end before anybody hears of the exit.
-        drop(sink);
-        self.open_outputs.send_modify(|count| *count -= 1);
     }
 
     /// Whether the process has a terminal.
@@ -325,24 +281,89 @@ impl ProcessIo {
     }
 }
 
-impl Sink {
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Null => Ok(()),
-            Self::Fifo(fifo) => write_pipe(fifo, bytes).await,
-            Self::File(file) => file.write_all(bytes),
-            Self::Session(session, output) => {
-                session.write(*output, bytes).await;
-                Ok(())
+impl Opened {
+    async fn open(
+        &mut self,
+        uris: &StdioUris,
+        (stdout, stderr): (Target, Target),
+        owner: &Owner<'_>,
+        outputs: &Rc<Outputs>,
+        input: Option<&Input>,
+        child: &mut ChildStdio,
+    ) -> Result<()> {
+        if let Target::Logger(uri) = &stdout {
+            let starting = Logger::start(uri, &owner.whose, owner.reaper, Rc::clone(outputs));
+            let (logger, pipes) = starting.await.map_err(|err| {
+                Failure::because(
+                    format!("start logging binary {}", uri.program.display()),
+                    &err,
+                )
+            })?;
+            self.logger = Some(logger);
+            let Pipes { stdout, stderr } = pipes;
+            if uris.terminal {
+                let to = Sender::from_owned_fd(stdout).map_err(opening(&uris.stdout))?;
+                self.terminal_sink = Some(Sink::Fifo(to));
+            } else {
+                child.stdout = stdout.into();
+                child.stderr = stderr.into();
             }
+            return Ok(());
+        }
+        if let Target::Session(uri) = &stdout {
+            let session = Session::open(uri, input.cloned()).map_err(opening(&uris.stdout))?;
+            self.session = Some(session);
+        }
+        if uris.terminal {
+            let sink = open_sink(stdout, Output::Stdout, self.session.as_ref())
+                .map_err(opening(&uris.stdout))?;
+            self.terminal_sink = Some(sink);
+            return Ok(());
+        }
+        for (target, output, uri) in [
+            (stdout, Output::Stdout, &uris.stdout),
+            (stderr, Output::Stderr, &uris.stderr),
+        ] {
+            let opened = open_output(target, output, self.session.as_ref(), owner.ids)
+                .map_err(opening(uri))?;
+            let Some((source, sink, writer)) = opened else {
+                continue;
+            };
+            self.sources.push((source, sink));
+            match output {
+                Output::Stdout => child.stdout = writer.into(),
+                Output::Stderr => child.stderr = writer.into(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go after a failure.
+    async fn close(&self) {
+        if let Some(session) = &self.session {
+            session.close();
+        }
+        if let Some(logger) = &self.logger {
+            logger.stop().await;
         }
     }
 }
 
-fn close_session(session: Option<&Rc<Session>>) {
-    if let Some(session) = session {
-        session.close();
+/// How many ends of output there will be.
+fn count(stdout: &Target, stderr: &Target, terminal: bool) -> usize {
+    let logger = matches!(stdout, Target::Logger(_));
+    if terminal || logger {
+        return usize::from(terminal) + usize::from(logger);
     }
+    let session = matches!(stdout, Target::Session(_));
+    let some = |target: &Target| usize::from(!matches!(target, Target::Null));
+    some(stdout) + usize::from(session || some(stderr) == 1)
+}
+
+/// Says what could not be opened.
+fn opening(uri: &str) -> impl Fn(io::Error) -> Failure + use<> {
+    let op = format!("open stdio {uri:?}");
+    move |err| Failure::because(&op, &err)
 }
 
 fn owned_pipe(owner: (u32, u32)) -> io::Result<(OwnedFd, OwnedFd)> {
@@ -387,7 +408,7 @@ fn open_sink(target: Target, output: Output, session: Option<&Rc<Session>>) -> i
             io::ErrorKind::InvalidInput,
             "a session must be given as stdout",
         )),
-        (Target::Null, _) => Ok(Sink::Null),
+        (Target::Null | Target::Logger(_), _) => Ok(Sink::Null),
         (Target::Path(path), _) => {
             if std::fs::metadata(&path)?.file_type().is_fifo() {
                 // Both ends: a reader that comes late, leaves or comes back

@@ -28,7 +28,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::input::Input;
-use super::json_log::{JsonLog, Output};
+use super::lines::Output;
+use super::log::Log;
 use super::uri::SessionUri;
 use crate::address;
 use crate::failure::warn;
@@ -50,7 +51,7 @@ const KIND_ATTACHED: u8 = 4;
 /// One process's session.
 pub(crate) struct Session {
     socket: PathBuf,
-    log: RefCell<Option<JsonLog>>,
+    log: Log,
     clients: RefCell<Vec<Rc<Client>>>,
     input: Option<Input>,
     stdin_once: bool,
@@ -66,11 +67,11 @@ struct Client {
 impl Session {
     /// Opens the log and listens. `input` is where clients' input goes.
     pub(crate) fn open(uri: &SessionUri, input: Option<Input>) -> io::Result<Rc<Self>> {
-        let log = JsonLog::open(uri)?;
+        let log = Log::open(&uri.log)?;
         let listener = listen(&uri.socket)?;
         let session = Rc::new(Self {
             socket: uri.socket.clone(),
-            log: RefCell::new(log),
+            log,
             clients: RefCell::default(),
             input,
             stdin_once: uri.stdin_once,
@@ -84,11 +85,7 @@ impl Session {
 
     /// Logs `bytes` and delivers them to every client.
     pub(crate) async fn write(&self, output: Output, bytes: &[u8]) {
-        if let Some(log) = self.log.borrow_mut().as_mut()
-            && let Err(err) = log.append(output, bytes)
-        {
-            warn("write the container's log", &err);
-        }
+        self.log.append(output, bytes).await;
         let kind = match output {
             Output::Stdout => KIND_STDOUT,
             Output::Stderr => KIND_STDERR,
@@ -105,12 +102,8 @@ impl Session {
     }
 
     /// Writes the last line of `output`, which will not grow any more.
-    pub(crate) fn finish(&self, output: Output) {
-        if let Some(log) = self.log.borrow_mut().as_mut()
-            && let Err(err) = log.finish(output)
-        {
-            warn("write the container's log", &err);
-        }
+    pub(crate) async fn finish(&self, output: Output) {
+        self.log.finish(output).await;
     }
 
     /// Tells every client that output is over. Later ones are told at once.

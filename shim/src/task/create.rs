@@ -3,7 +3,8 @@
 //! 1. The runtime's options are kept in the bundle, for a `delete` after a crash.
 //! 2. The root file system is mounted.
 //! 3. The stdio is opened.
-//! 4. The runtime creates the container; [`launch`] waits for it.
+//! 4. The runtime creates the container; [`launch`] waits for it. One that is
+//!    to be restored from a checkpoint gets its processes only when started.
 //! 5. The event is queued; from then on the exit is followed.
 //!
 //! On failure the steps done so far are undone in reverse.
@@ -19,6 +20,7 @@ use proto::containerd::types::Mount;
 use tokio::sync::watch;
 use ttrpc_wire::Code;
 
+use super::checkpoint::Restore;
 use super::{Container, Process, Shim, exit, oom};
 use crate::bundle::{self, Options};
 use crate::cgroups;
@@ -32,6 +34,9 @@ use crate::stdio::uri::StdioUris;
 /// runs slow hooks: let what it prints flow before the pipes are full.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a failed create is called.
+const CREATE: &str = "OCI runtime create failed";
+
 /// A container to be.
 pub(crate) struct NewTask {
     /// Its id.
@@ -44,6 +49,8 @@ pub(crate) struct NewTask {
     pub(crate) stdio: StdioUris,
     /// How to call the runtime.
     pub(crate) options: Options,
+    /// A checkpoint to restore, instead of running the bundle's program.
+    pub(crate) restore: Option<Restore>,
 }
 
 /// Gives the id free again when a create ends.
@@ -93,25 +100,11 @@ pub(crate) async fn create(shim: &Rc<Shim>, new: NewTask) -> Result<u32> {
 }
 
 async fn create_mounted(shim: &Rc<Shim>, new: &NewTask) -> Result<u32> {
-    let io_owner = (new.options.io_uid, new.options.io_gid);
-    let (io, child) = ProcessIo::open(&new.stdio, io_owner)?;
-    let init = Process::new(None, new.stdio.clone(), Vec::new(), io, child);
-    let container = Rc::new(Container {
-        id: new.id.clone(),
-        bundle: new.bundle.clone(),
-        runtime: Runtime::new(
-            &new.options,
-            &shim.namespace,
-            &new.bundle,
-            Rc::clone(&shim.reaper),
-        ),
-        io_owner,
-        cgroup: RefCell::default(),
-        oom: RefCell::default(),
-        init: Rc::clone(&init),
-        execs: RefCell::default(),
-        execs_alive: watch::Sender::new(0),
-    });
+    let (container, init) = container(shim, new).await?;
+    if new.restore.is_some() {
+        enlist(shim, new, &container);
+        return Ok(0);
+    }
     let mut args: Vec<OsString> = vec![
         "create".into(),
         "--bundle".into(),
@@ -125,23 +118,53 @@ async fn create_mounted(shim: &Rc<Shim>, new: &NewTask) -> Result<u32> {
     }
     let window = shim.reaper.open_window();
     let turn = init.turn.lock().await;
-    let launched = launch(shim, &container, &init, args, &new.id).await;
+    let launched = launch(shim, &container, &init, args, CREATE).await;
     let pid = match launched {
         Ok(pid) => pid,
         Err((err, made)) => {
             init.io.close().await;
-            if made && let Err(err) = container.runtime.run(["delete", "--force", &new.id]).await {
-                warn(
-                    "delete the container after a failed create",
-                    &err.during("runtime"),
-                );
+            if made {
+                take_back(&container).await;
             }
             return Err(err);
         }
     };
+    enlist(shim, new, &container);
+    watch_cgroup(shim, &container, pid);
+    drop(turn);
+    exit::follow(shim, &container, &init, window.watch(pid));
+    Ok(pid)
+}
+
+async fn container(shim: &Shim, new: &NewTask) -> Result<(Rc<Container>, Rc<Process>)> {
+    let owner = shim.owner(&new.id, (new.options.io_uid, new.options.io_gid));
+    let (io, child) = ProcessIo::open(&new.stdio, &owner).await?;
+    let init = Process::new(None, new.stdio.clone(), Vec::new(), io, child);
+    let container = Rc::new(Container {
+        id: new.id.clone(),
+        bundle: new.bundle.clone(),
+        runtime: Runtime::new(
+            &new.options,
+            &shim.namespace,
+            &new.bundle,
+            Rc::clone(&shim.reaper),
+        ),
+        options: new.options.clone(),
+        restore: RefCell::new(new.restore.clone()),
+        cgroup: RefCell::default(),
+        oom: RefCell::default(),
+        init: Rc::clone(&init),
+        execs: RefCell::default(),
+        execs_alive: watch::Sender::new(0),
+    });
+    Ok((container, init))
+}
+
+/// Makes the container known, here and to the daemon.
+fn enlist(shim: &Shim, new: &NewTask, container: &Rc<Container>) {
     shim.containers
         .borrow_mut()
-        .insert(new.id.clone(), Rc::clone(&container));
+        .insert(new.id.clone(), Rc::clone(container));
     shim.publisher.publish(&TaskCreate {
         container_id: new.id.clone(),
         bundle: new.bundle.display().to_string(),
@@ -152,31 +175,42 @@ async fn create_mounted(shim: &Rc<Shim>, new: &NewTask) -> Result<u32> {
             stderr: new.stdio.stderr.clone(),
             terminal: new.stdio.terminal,
         }),
-        checkpoint: String::new(),
-        pid,
+        checkpoint: new
+            .restore
+            .as_ref()
+            .map(|restore| restore.image.display().to_string())
+            .unwrap_or_default(),
+        pid: container.init.pid.get(),
     });
+}
+
+/// Finds the cgroup of the container by its init, and watches it.
+pub(super) fn watch_cgroup(shim: &Rc<Shim>, container: &Rc<Container>, pid: u32) {
     *container.cgroup.borrow_mut() = cgroups::of_process(pid);
-    oom::watch(shim, &container);
-    drop(turn);
-    exit::follow(shim, &container, &init, window.watch(pid));
-    Ok(pid)
+    oom::watch(shim, container);
+}
+
+/// Deletes what the runtime made before something after it failed.
+pub(super) async fn take_back(container: &Container) {
+    let args = ["delete", "--force", &container.id];
+    if let Err(err) = container.runtime.run(args).await {
+        warn(
+            "delete the container after a failed create",
+            &err.during("runtime"),
+        );
+    }
 }
 
 /// Has the runtime make `process`: `args` is its command without the last
-/// words, which are added here. On success the pid is known, the stdio is
+/// words, which are added here; `op` is what is said to have failed. On success the pid is known, the stdio is
 /// being copied. On failure also tells whether there is something to delete.
 pub(super) async fn launch(
     shim: &Shim,
     container: &Container,
     process: &Process,
     mut args: Vec<OsString>,
-    last: &str,
+    op: &str,
 ) -> std::result::Result<u32, (Failure, bool)> {
-    let op = if process.exec.is_none() {
-        "OCI runtime create failed"
-    } else {
-        "OCI runtime exec failed"
-    };
     let exec = process.exec.as_deref();
     let pid_file = bundle::pid_path(&container.bundle, exec);
     args.extend(["--pid-file".into(), pid_file.clone().into()]);
@@ -187,7 +221,7 @@ pub(super) async fn launch(
     if let Some(console) = &console {
         args.extend(["--console-socket".into(), console.path().into()]);
     }
-    args.push(last.into());
+    args.push((&container.id).into());
     run(container, process, args)
         .await
         .map_err(|err| (err.during(op), false))?;
@@ -196,9 +230,7 @@ pub(super) async fn launch(
             .receive()
             .await
             .map_err(|err| Failure::because("retrieve console master", &err));
-        received
-            .and_then(|console| process.io.connect(console, &process.stdio.stdout))
-            .map_err(|err| (err, true))?;
+        process.io.connect(received.map_err(|err| (err, true))?);
     }
     let pid = bundle::read_pid(&pid_file).map_err(|err| {
         (

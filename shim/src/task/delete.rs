@@ -26,12 +26,18 @@ pub(crate) async fn delete(shim: &Shim, id: &str, exec: &str) -> Result<Option<E
 
 async fn delete_init(shim: &Shim, container: &Rc<Container>) -> Result<Option<Exit>> {
     let init = &container.init;
-    if init.status.get() == Status::Created && !init.reaped.get() {
+    let unrestored = container.restore.borrow().is_some();
+    if init.status.get() == Status::Created && !init.reaped.get() && !unrestored {
         kill_created(container).await?;
     }
     let _turn = init.turn.lock().await;
-    let deleted = init.status.get().after(Event::Deleted, "delete")?;
-    init.io.drain().await;
+    let deleted = if container.restore.borrow_mut().take().is_some() {
+        // It has never had a process that could have ended.
+        Status::Deleted
+    } else {
+        init.status.get().after(Event::Deleted, "delete")?
+    };
+    init.io.drained(Duration::ZERO).await;
     match container.runtime.run(["delete", &container.id]).await {
         Err(err) if !err.is_no_container() => return Err(err.during("failed to delete task")),
         _ => {}
@@ -89,7 +95,7 @@ async fn delete_exec(container: &Container, process: &Process) -> Result<Option<
     if status != Status::Created {
         status.after(Event::Deleted, "delete")?;
     }
-    process.io.drain().await;
+    process.io.drained(Duration::ZERO).await;
     process.io.close().await;
     process
         .status

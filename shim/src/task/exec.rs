@@ -13,7 +13,13 @@ use crate::stdio::ProcessIo;
 use crate::stdio::uri::StdioUris;
 
 /// Adds the process `exec`; `spec` is the JSON of an OCI process.
-pub(crate) fn exec(shim: &Shim, id: &str, exec: &str, stdio: StdioUris, spec: &[u8]) -> Result<()> {
+pub(crate) async fn exec(
+    shim: &Shim,
+    id: &str,
+    exec: &str,
+    stdio: StdioUris,
+    spec: &[u8],
+) -> Result<()> {
     let container = shim.container(id)?;
     bundle::check_id(exec)?;
     if container.execs.borrow().contains_key(exec) {
@@ -29,8 +35,14 @@ pub(crate) fn exec(shim: &Shim, id: &str, exec: &str, stdio: StdioUris, spec: &[
         }
     }
     let spec = with_terminal(spec, stdio.terminal)?;
-    let (io, child) = ProcessIo::open(&stdio, container.io_owner)?;
+    let owner = shim.owner(exec, container.io_owner());
+    let (io, child) = ProcessIo::open(&stdio, &owner).await?;
     let process = Process::new(Some(exec.to_owned()), stdio, spec, io, child);
+    if container.execs.borrow().contains_key(exec) {
+        // Another asked for it while a logging program got ready.
+        process.io.close().await;
+        return Err(Failure::new(Code::AlreadyExists, format!("id {exec}")));
+    }
     container
         .execs
         .borrow_mut()

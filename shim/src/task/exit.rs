@@ -4,8 +4,8 @@
 //! 2. The announcement of its start, if under way, goes first.
 //! 3. For init: processes the kernel does not end with it are killed, and
 //!    the exits of all execs are announced, so that init's is the last.
-//! 4. Its output is read to the end, for two seconds at most: something it
-//!    left behind may hold the pipe open.
+//! 4. Its output is read to the end and written. Something it left behind may
+//!    hold the pipe open, so two seconds without output count as the end.
 //! 5. The exit is written down, then waiters and the daemon are told.
 
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use super::{Container, Process, Shim, oom};
 use crate::bundle::{self, Exit};
 use crate::failure::warn;
 
-/// How long an exit waits for the end of the output.
+/// How long an exit waits for more output.
 const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 
 /// Follows `process` to its end, in a task of its own.
@@ -38,7 +38,7 @@ pub(super) fn follow(
         if process.exec.is_none() {
             before_init_exit(&container).await;
         }
-        let _ = tokio::time::timeout(OUTPUT_GRACE, process.io.finished()).await;
+        process.io.drained(OUTPUT_GRACE).await;
         if process.exec.is_none() {
             oom::tell(&shim, &container);
             // Nothing more to watch once the runtime removes the cgroup.
@@ -95,4 +95,5 @@ fn announce(shim: &Shim, container: &Container, process: &Process, exit: Exit) {
         exited_at: Some(exit.at.into()),
     });
     process.exit.send_replace(Some(exit));
+    shim.rest.put_off();
 }

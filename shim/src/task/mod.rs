@@ -7,6 +7,7 @@
 //! [`create`] → [`start`] → [`exit`] → [`delete`] is the life of a process;
 //! [`control`] is what can be asked of it meanwhile.
 
+pub(crate) mod checkpoint;
 pub(crate) mod control;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -24,14 +25,17 @@ use std::rc::Rc;
 use cgroup::{Cgroup, OomWatch};
 use tokio::sync::{Mutex, Notify, watch};
 
-use crate::bundle::Exit;
+use crate::bundle::{Exit, Options};
 use crate::events::Publisher;
 use crate::failure::{Failure, Result};
 use crate::reaper::Reaper;
+use crate::rest::Rest;
 use crate::runtime::{ChildStdio, Runtime};
-use crate::stdio::ProcessIo;
 use crate::stdio::console::ConsoleSocket;
+use crate::stdio::logger::Whose;
 use crate::stdio::uri::StdioUris;
+use crate::stdio::{Owner, ProcessIo};
+use checkpoint::Restore;
 use state::Status;
 
 /// The shim: every container it keeps.
@@ -44,12 +48,15 @@ pub(crate) struct Shim {
     pub(crate) reaper: Rc<Reaper>,
     /// Who tells the daemon.
     pub(crate) publisher: Rc<Publisher>,
+    /// Who gives memory back when there is nothing to do.
+    pub(crate) rest: Rest,
     /// Set off when the shim is to end.
     pub(crate) ended: Notify,
     containers: RefCell<HashMap<String, Rc<Container>>>,
     /// Ids whose create is under way.
     creating: RefCell<HashSet<String>>,
     consoles: Cell<u64>,
+    held: Cell<bool>,
 }
 
 /// One container.
@@ -64,8 +71,10 @@ pub(crate) struct Container {
     pub(crate) cgroup: RefCell<Option<Cgroup>>,
     /// Who notices out-of-memory kills.
     pub(crate) oom: RefCell<Option<OomWatch>>,
-    /// Owner of its processes' pipes.
-    pub(crate) io_owner: (u32, u32),
+    /// The runtime's options.
+    pub(crate) options: Options,
+    /// What its start restores it from; taken by that start.
+    pub(crate) restore: RefCell<Option<Restore>>,
     /// The process it lives and dies with.
     pub(crate) init: Rc<Process>,
     /// The others that were asked for.
@@ -99,6 +108,13 @@ pub(crate) struct Process {
     pub(crate) turn: Mutex<()>,
 }
 
+impl Container {
+    /// Who may open `/dev/stdout` again inside.
+    pub(crate) fn io_owner(&self) -> (u32, u32) {
+        (self.options.io_uid, self.options.io_gid)
+    }
+}
+
 impl Process {
     /// A process that does not run yet.
     pub(crate) fn new(
@@ -130,16 +146,19 @@ impl Shim {
         socket_dir: PathBuf,
         reaper: Rc<Reaper>,
         publisher: Rc<Publisher>,
+        rest: Rest,
     ) -> Rc<Self> {
         Rc::new(Self {
             namespace,
             socket_dir,
             reaper,
             publisher,
+            rest,
             ended: Notify::new(),
             containers: RefCell::default(),
             creating: RefCell::default(),
             consoles: Cell::new(0),
+            held: Cell::new(false),
         })
     }
 
@@ -164,10 +183,33 @@ impl Shim {
         Ok((container, process))
     }
 
+    /// The ids of all containers.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.containers.borrow().keys().cloned().collect()
+    }
+
+    /// Whether the shim is to stay without containers.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.set(held);
+    }
+
     /// Ends the shim if it has nothing to keep.
     pub(crate) fn shut_down(&self) {
-        if self.containers.borrow().is_empty() && self.creating.borrow().is_empty() {
+        let idle = self.containers.borrow().is_empty() && self.creating.borrow().is_empty();
+        if idle && !self.held.get() {
             self.ended.notify_one();
+        }
+    }
+
+    /// Whose stdio is opened: the process `id`'s.
+    fn owner<'a>(&'a self, id: &'a str, ids: (u32, u32)) -> Owner<'a> {
+        Owner {
+            whose: Whose {
+                namespace: &self.namespace,
+                id,
+            },
+            ids,
+            reaper: &self.reaper,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -37,6 +38,11 @@ pub(crate) struct Lab {
 /// Runs `test` in a lab, and fails when it hangs. The runtime is Debian's
 /// runc, or the one that `SHIM_TEST_RUNTIME` names.
 pub(crate) fn in_lab(test: impl AsyncFnOnce(&Lab)) {
+    in_lab_for(Duration::from_secs(120), test);
+}
+
+/// The same for a test that may take longer.
+pub(crate) fn in_lab_for(patience: Duration, test: impl AsyncFnOnce(&Lab)) {
     let runtime =
         std::env::var("SHIM_TEST_RUNTIME").unwrap_or_else(|_| "/usr/sbin/runc".to_owned());
     let lab = Lab {
@@ -53,7 +59,7 @@ pub(crate) fn in_lab(test: impl AsyncFnOnce(&Lab)) {
         .unwrap();
     executor.block_on(async {
         lab.listen_for_events();
-        tokio::time::timeout(Duration::from_secs(120), test(&lab))
+        tokio::time::timeout(patience, test(&lab))
             .await
             .expect("the test hangs");
     });
@@ -126,6 +132,18 @@ impl Lab {
 
     /// Calls the shim binary as containerd does.
     pub(crate) fn shim(&self, id: &str, action: &str) -> Output {
+        self.shim_given(id, action, &[], &[])
+    }
+
+    /// Calls the shim binary with something on its standard input and in its
+    /// environment.
+    pub(crate) fn shim_given(
+        &self,
+        id: &str,
+        action: &str,
+        input: &[u8],
+        env: &[(&str, &str)],
+    ) -> Output {
         let daemon = self.path("d.sock");
         let mut command = Command::new(SHIM);
         command.args([
@@ -138,15 +156,20 @@ impl Lab {
             "-id",
             id,
         ]);
-        command
+        let mut child = command
             .arg(action)
             .current_dir(self.bundle(id))
-            .env("TTRPC_ADDRESS", self.path("d.sock.ttrpc"));
-        command
             .env_remove("MAX_SHIM_VERSION")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+            .env("TTRPC_ADDRESS", self.path("d.sock.ttrpc"))
+            .envs(env.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A shim that does not read its input has closed it.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
     }
 
     /// Starts the shim and connects to it.
@@ -154,6 +177,11 @@ impl Lab {
         let started = self.shim(id, "start");
         assert!(started.status.success(), "{started:?}");
         let address = String::from_utf8(started.stdout).unwrap();
+        self.connect(id, &address).await;
+    }
+
+    /// Connects to the shim of `id` at the address that it printed.
+    pub(crate) async fn connect(&self, id: &str, address: &str) {
         assert_eq!(
             fs::read_to_string(self.bundle(id).join("address")).unwrap(),
             address
@@ -165,6 +193,12 @@ impl Lab {
             "{meta:?}"
         );
         let client = Client::connect(&path).await.unwrap();
+        self.clients.borrow_mut().insert(id.to_owned(), client);
+    }
+
+    /// Lets the container `id` live in the shim of `other`.
+    pub(crate) fn share_client(&self, other: &str, id: &str) {
+        let client = self.client(other);
         self.clients.borrow_mut().insert(id.to_owned(), client);
     }
 
@@ -319,6 +353,21 @@ impl Lab {
         };
         change(&mut request);
         self.call(id, "Exec", request).await
+    }
+
+    /// The pid of the shim that was started for `id`.
+    pub(crate) fn shim_pid(&self, id: &str) -> i32 {
+        let text = fs::read_to_string(self.bundle(id).join("shim.pid")).unwrap();
+        text.parse().unwrap()
+    }
+
+    /// Terminates a shim without containers, and waits until it is gone.
+    pub(crate) async fn end_shim(&self, id: &str) {
+        let pid = nix::unistd::Pid::from_raw(self.shim_pid(id));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        while nix::sys::signal::kill(pid, None).is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Shuts the shim down, and waits until it is gone.

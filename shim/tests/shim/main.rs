@@ -3,7 +3,13 @@
 
 mod lab;
 
+mod bootstraps;
+mod checkpoints;
 mod containerd;
+mod faults;
+mod loggers;
 mod outside;
+mod sandboxes;
 mod sessions;
+mod soak;
 mod tasks;

@@ -241,7 +241,7 @@ fn build(
             proc: kernel::path::open_proc().context(|| "open /proc".to_owned())?,
             seccomp,
             first_closed: 3 + preserved,
-            state: hook_state(spec, request.id.as_str(), 0, "creating"),
+            state: hook_state(spec, request.id.as_str(), 0, "created"),
             in_user_namespace: spec.namespaces.has(ns::USER),
         };
         request.log.debug(phrases::DEBUG_CLONE);
@@ -380,7 +380,7 @@ fn run_hooks(spec: &ValidSpec, id: &str, pid: i32) -> Result<()> {
     let Some(hooks) = spec.spec.hooks() else {
         return Ok(());
     };
-    let state = hook_state(spec, id, pid, "creating");
+    let state = hook_state(spec, id, pid, "created");
     crate::hooks::run(
         "prestart",
         hooks.prestart().as_deref().unwrap_or_default(),
@@ -393,6 +393,8 @@ fn run_hooks(spec: &ValidSpec, id: &str, pid: i32) -> Result<()> {
     )
 }
 
+/// The state that hooks get. Those of a creation see a created container, as crun has it: the spec's lifecycle puts them after
+/// the step that creating is over with.
 fn hook_state(spec: &ValidSpec, id: &str, pid: i32, status: &str) -> Vec<u8> {
     let bundle = spec.bundle.to_string_lossy();
     // Strings and numbers only: printing cannot fail.

@@ -368,16 +368,18 @@ fn process(
     steps.push(Step::Umask { mask: valid.umask });
     if valid.no_new_privileges {
         steps.push(Step::NoNewPrivileges);
-    } else if seccomp != Filter::Absent {
+    }
+    // A filter need not allow what this takes.
+    steps.push(Step::EnterDirectory {
+        path: valid.cwd.clone(),
+    });
+    if !valid.no_new_privileges && seccomp != Filter::Absent {
         steps.push(Step::Seccomp);
     }
     let mut identity = valid.identity.clone();
     identity.capabilities = identity
         .capabilities
         .map(|sets| sets.restrict(facts.bounding).0);
-    steps.push(Step::EnterDirectory {
-        path: valid.cwd.clone(),
-    });
     steps.push(Step::Identity(identity));
     steps.push(Step::WorkingDirectory {
         path: valid.cwd.clone(),

@@ -93,6 +93,9 @@ pub fn cloexec_from(first: u32) -> io::Result<()> {
 /// Closes every descriptor from `first` up but `keep`, at once: for a cloned child that will only wait, exec or exit, and must
 /// not hold open what its parent had. Owners of the others must never be used nor dropped afterwards.
 ///
+/// A seccomp profile older than `close_range(2)` may forbid that call; then they are closed one by one, as far as
+/// [`CLOSED_SINGLY`].
+///
 /// # Errors
 /// What the kernel says.
 pub fn close_all_but(first: u32, keep: BorrowedFd<'_>) -> io::Result<()> {
@@ -101,13 +104,25 @@ pub fn close_all_but(first: u32, keep: BorrowedFd<'_>) -> io::Result<()> {
         (first, keep.saturating_sub(1)),
         (first.max(keep + 1), u32::MAX),
     ] {
-        if from <= to {
-            // SAFETY: takes integers. The caller's process ends without running the destructors of their owners.
-            check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) })?;
+        if from > to {
+            continue;
+        }
+        // SAFETY: takes integers. The caller's process ends without running the destructors of their owners.
+        match check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) }) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => {
+                for one in from..=to.min(CLOSED_SINGLY) {
+                    // SAFETY: as above; a number that is not open is refused.
+                    unsafe { libc::close(one as i32) };
+                }
+            }
+            other => drop(other?),
         }
     }
     Ok(())
 }
+
+/// Whoever inherits higher numbers than this also has a profile newer than 2020; trying them all takes a millisecond or two.
+const CLOSED_SINGLY: u32 = 65_535;
 
 /// Makes the calling process adopt the orphans among its descendants (`PR_SET_CHILD_SUBREAPER`), or stops that.
 ///

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
+
+use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::commands::Globals;
 use crate::commands::state::document;
@@ -39,8 +42,19 @@ pub(super) fn run(globals: &Globals, id: &str) -> Result<()> {
     opened
         .write_all(b"0")
         .context(|| format!("write {}", fifo.display()))?;
+    await_exec(&opened);
     poststart(&record)
 }
+
+/// Waits until init has become the program, or has ended: the spec has the start over only then, and a signal that the caller
+/// sends next must reach the program. Exec closes the fifo's only reader. A container that was frozen meanwhile, or whose
+/// startContainer hook hangs, is not waited for without end; nothing depends on the answer.
+fn await_exec(fifo: &fs::File) {
+    let mut fds = [PollFd::new(fifo.as_fd(), PollFlags::empty())];
+    let _either_way = poll(&mut fds, EXEC_LIMIT_MS);
+}
+
+const EXEC_LIMIT_MS: u16 = 10_000;
 
 /// Runs the hooks that come after the start.
 pub(super) fn poststart(record: &Record) -> Result<()> {

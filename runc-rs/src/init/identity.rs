@@ -121,18 +121,24 @@ fn own_stdio(uid: u32) {
 /// Changes into `path`, and says whether it could; that it may not is no error, as the user may.
 pub(super) fn enter(path: &Path) -> Result<bool, StepError> {
     match nix::unistd::chdir(path) {
-        Ok(()) => Ok(true),
+        Ok(()) => inside().map(|()| true),
         Err(Errno::EACCES | Errno::EPERM) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// Changes into `path`, unless it was `entered` before, and makes sure that it lies inside: a descriptor of the host that leaked
-/// in would show as a directory outside of the root (CVE-2024-21626).
+/// Changes into `path`, unless it was `entered` before.
 pub(super) fn working_directory(path: &Path, entered: bool) -> Applied {
-    if !entered {
-        nix::unistd::chdir(path)?;
+    if entered {
+        return Ok(());
     }
+    nix::unistd::chdir(path)?;
+    inside()
+}
+
+/// Makes sure that the working directory lies inside: a descriptor of the host that leaked in would show as a directory outside
+/// of the root (CVE-2024-21626).
+fn inside() -> Applied {
     match nix::unistd::getcwd() {
         Ok(now) if now.is_absolute() => Ok(()),
         Ok(_) | Err(Errno::ENOENT) => Err(StepError::words(

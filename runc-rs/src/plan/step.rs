@@ -147,11 +147,12 @@ pub(crate) enum Step {
     },
     Seccomp,
     Identity(Identity),
-    /// Enter the working directory as root, who may go where the user may not; if root may not, the user tries.
+    /// Enter the working directory as root, who may go where the user may not, and see that it is inside; if root may not, the
+    /// user tries.
     EnterDirectory {
         path: PathBuf,
     },
-    /// Enter it as the user if root could not, and see that it is inside.
+    /// Enter it as the user if root could not.
     WorkingDirectory {
         path: PathBuf,
     },

@@ -256,6 +256,35 @@ fn seccomp_refuses_with_the_profiles_error_with_and_without_new_privileges() {
     }
 }
 
+/// A profile knows nothing of the calls that the runtime makes between loading it and the program's start.
+#[test]
+fn a_filter_may_forbid_what_the_runtime_itself_uses() {
+    let mut bundle = Bundle::new("exec sleep 100");
+    bundle.config["process"]["noNewPrivileges"] = json!(false);
+    bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": ["getcwd", "close_range", "faccessat2"], "action": "SCMP_ACT_ERRNO"}]});
+    bundle.start();
+    assert_eq!(bundle.state()["status"], "running");
+    let init = format!("/proc/{}", bundle.state()["pid"]);
+    assert_eq!(
+        std::fs::read_link(format!("{init}/cwd")).unwrap(),
+        Path::new("/")
+    );
+    let open = std::fs::read_dir(format!("{init}/fd")).unwrap().count();
+    assert_eq!(open, 3, "nothing but the standard streams is open");
+}
+
+#[test]
+fn start_returns_when_the_program_runs() {
+    for _ in 0..5 {
+        let bundle = Bundle::new("exec sleep 100");
+        bundle.start();
+        let comm = format!("/proc/{}/comm", bundle.state()["pid"]);
+        let name = std::fs::read_to_string(comm).unwrap();
+        assert!(["sh\n", "sleep\n"].contains(&name.as_str()), "{name:?}");
+    }
+}
+
 #[test]
 fn capabilities_limits_and_identity_are_those_of_the_config() {
     let mut bundle = Bundle::new(
@@ -314,7 +343,7 @@ fn hooks_run_in_order_with_the_state_on_standard_input() {
     let seen = std::fs::read_to_string(&log).unwrap();
     assert_eq!(
         seen,
-        "prestart \"status\":\"creating\"\ncreateRuntime \"status\":\"creating\"\ncreateContainer \"status\":\"creating\"\n\
+        "prestart \"status\":\"created\"\ncreateRuntime \"status\":\"created\"\ncreateContainer \"status\":\"created\"\n\
          poststart \"status\":\"running\"\npoststop \"status\":\"stopped\"\n"
     );
     let mut failing = Bundle::new("true");

@@ -13,8 +13,9 @@ mod process;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -130,11 +131,17 @@ fn create_waits_holds_nothing_open_and_is_listed() {
     assert_eq!(state["status"], "created");
     let pid = std::fs::read_to_string(bundle.dir.path().join("pid")).unwrap();
     assert_eq!(state["pid"].to_string(), pid);
-    let open: Vec<PathBuf> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-        .unwrap()
-        .map(|e| std::fs::read_link(e.unwrap().path()).unwrap())
-        .collect();
-    assert_eq!(open.len(), 4, "stdio and the fifo: {open:?}");
+    // Init says that it is ready before it lets go of what it said it with.
+    let open = || {
+        std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .count()
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while open() != 4 && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    assert_eq!(open(), 4, "stdio and the fifo");
     let list: Value = serde_json::from_slice(&bundle.call(&["list", "-f", "json"]).stdout).unwrap();
     assert_eq!(list[0]["id"], bundle.id.as_str());
     assert_eq!(list[0]["owner"], "root");

@@ -15,7 +15,7 @@ pub mod ids;
 pub mod names;
 pub mod rfc3339;
 pub mod signals;
-pub mod user;
+pub use lite_core::user;
 
 pub mod seccomp;
 pub mod state;

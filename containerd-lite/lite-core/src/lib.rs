@@ -10,6 +10,7 @@ mod containers;
 pub mod content;
 mod core;
 mod db;
+pub mod diff;
 mod digest;
 mod error;
 pub mod events;
@@ -31,6 +32,7 @@ pub mod snapshots;
 pub mod tasks;
 mod time;
 mod unpack;
+pub mod user;
 mod values;
 
 pub use blocking::blocking;
@@ -54,5 +56,6 @@ pub use snapshots::{OVERLAYFS, SnapshotInfo, SnapshotKind, Snapshots, Usage};
 pub use tasks::{
     CreateTask, Deleted, Exit, ProcessEntry, ProcessState, Status, TaskIo, Tasks, TasksConfig,
 };
+pub use time::to_rfc3339;
 pub use unpack::{UnpackProgress, unpack};
 pub use values::{AnyValue, Mount, Platform};

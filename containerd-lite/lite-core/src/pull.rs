@@ -40,7 +40,7 @@ use crate::unpack::unpack;
 use crate::values::Platform;
 
 use fetch::Fetch;
-pub(crate) use lease::TransferLease;
+pub use lease::TransferLease;
 pub(crate) use progress::Reporter;
 pub use progress::{BlobRole, BlobState, PullProgress};
 

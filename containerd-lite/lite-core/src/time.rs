@@ -58,7 +58,7 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<SystemTime> {
 }
 
 /// The RFC 3339 form of `time`, in UTC and whole seconds.
-pub(crate) fn to_rfc3339(time: SystemTime) -> String {
+pub fn to_rfc3339(time: SystemTime) -> String {
     let seconds = time
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -7,10 +7,12 @@
 
 mod pax;
 mod sparse;
+mod write;
 
 use std::io::{self, BufRead};
 
 pub(crate) use sparse::Segment;
+pub(crate) use write::Writer;
 
 const BLOCK: usize = 512;
 

@@ -19,7 +19,7 @@ const LONGEST_TRANSFER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Keeps what a transfer has brought from collection. Ends when it is dropped
 /// or, with errors told, by [`TransferLease::end`].
 #[derive(Debug)]
-pub(crate) struct TransferLease {
+pub struct TransferLease {
     held: Option<Held>,
     id: String,
 }
@@ -39,7 +39,10 @@ impl std::fmt::Debug for Held {
 
 impl TransferLease {
     /// Makes a lease whose id begins with `purpose`.
-    pub(crate) async fn take(core: &Core, ns: &Namespace, purpose: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn take(core: &Core, ns: &Namespace, purpose: &str) -> Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let now = SystemTime::now();
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -65,12 +68,17 @@ impl TransferLease {
         Ok(lease)
     }
 
-    pub(crate) fn id(&self) -> &str {
+    /// Its id, for the stores.
+    #[must_use]
+    pub fn id(&self) -> &str {
         &self.id
     }
 
     /// Ends the lease; from then on what nothing else holds may be collected.
-    pub(crate) async fn end(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn end(mut self) -> Result<()> {
         let Some(Held { leases, ns }) = self.held.take() else {
             return Ok(());
         };

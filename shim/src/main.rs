@@ -23,6 +23,7 @@ mod readiness;
 mod reaper;
 mod rest;
 mod rootfs;
+mod signals;
 
 mod program;
 mod runtime;

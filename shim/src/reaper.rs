@@ -6,7 +6,7 @@
 //! So whoever starts one opens a [`Window`] first: exits of pids nobody waits
 //! for are kept while a window is open, and can be claimed by it.
 //!
-//! Everything runs on one thread, and children are only reaped in [`Reaper::run`],
+//! Everything runs on one thread, and children are only reaped in [`Reaper::reap`],
 //! so nothing is lost between a fork and the call of [`Reaper::watch`].
 
 use std::cell::RefCell;
@@ -15,7 +15,6 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use rustix::process::{WaitOptions, wait};
-use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
 
 use crate::bundle::Exit;
@@ -95,16 +94,9 @@ impl Reaper {
         told
     }
 
-    /// Reaps for ever.
-    pub(crate) async fn run(&self, mut sigchld: Signal) {
-        loop {
-            self.reap();
-            // One signal may stand for many children.
-            sigchld.recv().await;
-        }
-    }
-
-    fn reap(&self) {
+    /// Reaps every child that has ended; for each SIGCHLD, as one of them may
+    /// stand for many children.
+    pub(crate) fn reap(&self) {
         // Not nix: it cannot name real-time signals and would lose the child.
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             let code = status

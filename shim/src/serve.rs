@@ -10,13 +10,11 @@
 //! stays, because they could not be told of.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::address;
@@ -27,6 +25,7 @@ use crate::reaper::Reaper;
 use crate::rest::{Due, Rest};
 use crate::sandbox::Sandbox;
 use crate::service;
+use crate::signals::{Signal, Signals};
 use crate::task::Shim;
 
 /// How long the last events may take to reach a daemon.
@@ -59,11 +58,7 @@ pub(crate) fn serve(args: &Args) -> Result<()> {
 }
 
 async fn run(args: &Args, due: Due) -> io::Result<()> {
-    let sigchld = signal(SignalKind::child())?;
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let signals = Signals::listen()?;
     let (listener, socket) = listener(args)?;
     let socket_dir = socket.parent().unwrap_or(Path::new("/run")).to_owned();
     let reaper = Rc::new(Reaper::default());
@@ -78,7 +73,6 @@ async fn run(args: &Args, due: Due) -> io::Result<()> {
         Rc::clone(&publisher),
         Rest::new(due),
     );
-    tokio::task::spawn_local(async move { reaper.run(sigchld).await });
     {
         let publisher = Rc::clone(&publisher);
         tokio::task::spawn_local(async move { publisher.run().await });
@@ -99,11 +93,12 @@ async fn run(args: &Args, due: Due) -> io::Result<()> {
             }
         })
     };
-    let asked = async {
+    let signalled = async {
         loop {
-            tokio::select! {
-                _ = terminate.recv() => shim.shut_down(),
-                _ = interrupt.recv() => shim.shut_down(),
+            match signals.next().await {
+                Ok(Signal::Child) => reaper.reap(),
+                Ok(Signal::Terminate) => shim.shut_down(),
+                Err(err) => return Err(err),
             }
         }
     };
@@ -126,14 +121,15 @@ async fn run(args: &Args, due: Due) -> io::Result<()> {
     tokio::select! {
         ended = server => ended,
         ended = ending => ended,
-        () = asked => Ok(()),
+        ended = signalled => ended,
     }
 }
 
 /// The socket that came as standard input, and its path. Standard input is
 /// /dev/null from then on, so that no child inherits the socket.
 fn listener(args: &Args) -> io::Result<(UnixListener, PathBuf)> {
-    let inherited = io::stdin().as_fd().try_clone_to_owned()?;
+    // Not std's standard input, which keeps a buffer of two pages.
+    let inherited = rustix::stdio::stdin().try_clone_to_owned()?;
     let listener = std::os::unix::net::UnixListener::from(inherited);
     let path = listener
         .local_addr()

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use rustix::buffer::spare_capacity;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::Interest;
@@ -123,10 +124,11 @@ impl Console {
             .map(|mut ready| ready.retain_ready())
     }
 
-    /// Reads output that is there; 0 when no process has the terminal open any more.
-    pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+    /// Reads output that is there into the room that `into` has; 0 when no
+    /// process has the terminal open any more.
+    pub(crate) fn try_read(&self, into: &mut Vec<u8>) -> io::Result<usize> {
         let read = self.master.try_io(Interest::READABLE, |fd| {
-            nix::unistd::read(fd.as_fd(), into).map_err(io::Error::from)
+            rustix::io::read(fd, spare_capacity(into)).map_err(io::Error::from)
         });
         match read {
             // The kernel's word for a terminal without a slave side.

@@ -219,8 +219,9 @@ async fn copy_all(source: &Source, sink: &mut Sink, outputs: &Outputs) -> io::Re
     let mut failing = false;
     loop {
         source.readable().await?;
-        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         loop {
+            chunk.clear();
             let n = match source.try_read(&mut chunk) {
                 Ok(0) => return Ok(()),
                 Ok(n) => n,
@@ -229,7 +230,7 @@ async fn copy_all(source: &Source, sink: &mut Sink, outputs: &Outputs) -> io::Re
             };
             let written = {
                 let _busy = Busy::new(outputs);
-                sink.write(&chunk[..n]).await
+                sink.write(&chunk).await
             };
             outputs.moved.set(outputs.moved.get() + n as u64);
             match written {
@@ -255,10 +256,10 @@ impl Source {
         }
     }
 
-    /// Reads what is there; 0 at the end.
-    pub(super) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+    /// Reads what is there into the room that `into` has; 0 at the end.
+    pub(super) fn try_read(&self, into: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Self::Pipe(pipe) => pipe.try_read(into),
+            Self::Pipe(pipe) => pipe.try_read_buf(into),
             Self::Terminal(console) => console.try_read(into),
         }
     }

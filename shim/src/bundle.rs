@@ -6,6 +6,7 @@
 //! | `address`, `shim.pid` | `start` | where the shim listens, and its pid |
 //! | `options.json`, `runtime` | Create | the runtime's options, for `delete` in a later life |
 //! | `init.pid`, `<exec>.pid` | runtime | the process |
+//! | `init.session`, `exec-<id>.session` | shim | the socket where clients attach, for `delete` |
 //! | `log.json` | runtime | its messages |
 //! | `init.exit`, `<exec>.exit` | shim | how a process ended, written before anybody is told |
 //!
@@ -13,8 +14,10 @@
 //! replaced whole, as a daemon may read them at any time.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -29,6 +32,9 @@ const GROUP_ANNOTATIONS: [&str; 2] = [
     "io.containerd.runc.v2.group",
     "io.kubernetes.cri.sandbox-id",
 ];
+
+/// What a note of a session's socket is called, see [`process_path`].
+const SESSION: &str = "session";
 
 #[derive(Deserialize)]
 struct Spec {
@@ -199,6 +205,25 @@ pub(crate) fn read_exit(path: &Path) -> Option<Exit> {
         status: file.exit_status,
         at,
     })
+}
+
+/// Notes the socket of a process's session, which a shim that is killed leaves
+/// behind.
+pub(crate) fn note_session(bundle: &Path, exec: Option<&str>, socket: &Path) -> io::Result<()> {
+    let path = process_path(bundle, exec, SESSION);
+    replace(&path, socket.as_os_str().as_encoded_bytes())
+}
+
+/// The sockets that [`note_session`] noted.
+pub(crate) fn noted_sessions(bundle: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut sockets = Vec::new();
+    for entry in fs::read_dir(bundle)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|what| what == SESSION) {
+            sockets.push(OsString::from_vec(fs::read(path)?).into());
+        }
+    }
+    Ok(sockets)
 }
 
 /// Reads a pid file.

@@ -9,7 +9,6 @@ use std::time::SystemTime;
 
 use prost::Message;
 use proto::containerd::task::v2::DeleteResponse;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::address;
@@ -19,6 +18,7 @@ use crate::failure::{Failure, Result, warn};
 use crate::reaper::Reaper;
 use crate::rootfs;
 use crate::runtime::Runtime;
+use crate::signals::Signals;
 
 /// 128 and SIGKILL, for a container whose end nobody saw.
 const KILLED: u32 = 137;
@@ -37,6 +37,9 @@ pub(crate) fn delete(args: &Args) -> Result<()> {
     }
     if let Err(err) = remove_socket(&bundle) {
         warn("remove the shim's socket", &err);
+    }
+    if let Err(err) = remove_sessions(&bundle) {
+        warn("remove the sockets of sessions", &err);
     }
     let exit = bundle::read_exit(&bundle::exit_path(&bundle, None)).unwrap_or_else(|| Exit {
         pid: bundle::read_pid(&bundle::pid_path(&bundle, None)).unwrap_or(0),
@@ -66,15 +69,18 @@ fn bundle_of(args: &Args) -> io::Result<PathBuf> {
 }
 
 async fn remove_container(args: &Args, bundle: &Path) -> Result<()> {
-    let sigchld =
-        signal(SignalKind::child()).map_err(|err| Failure::because("listen for children", &err))?;
+    let signals = Signals::listen().map_err(|err| Failure::because("listen for children", &err))?;
     let reaper = Rc::new(Reaper::default());
     let options = bundle::read_options(bundle).unwrap_or_else(|err| {
         warn("read the runtime's options", &err);
         bundle::Options::default()
     });
     let runtime = Runtime::new(&options, &args.namespace, bundle, Rc::clone(&reaper));
-    let reaping = tokio::task::spawn_local(async move { reaper.run(sigchld).await });
+    let reaping = tokio::task::spawn_local(async move {
+        while signals.next().await.is_ok() {
+            reaper.reap();
+        }
+    });
     let deleted = runtime.run(["delete", "--force", &args.id]).await;
     reaping.abort();
     match deleted {
@@ -83,6 +89,18 @@ async fn remove_container(args: &Args, bundle: &Path) -> Result<()> {
             &err.during("OCI runtime delete failed"),
         ),
         _ => {}
+    }
+    Ok(())
+}
+
+/// Removes the sockets of sessions that the shim had.
+fn remove_sessions(bundle: &Path) -> io::Result<()> {
+    let sockets = match bundle::noted_sessions(bundle) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        sockets => sockets?,
+    };
+    for socket in sockets {
+        address::remove(&socket)?;
     }
     Ok(())
 }

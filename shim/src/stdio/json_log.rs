@@ -98,15 +98,25 @@ impl JsonLog {
     }
 
     fn write_batch(&mut self, batch: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all(batch);
-        match written {
-            Ok(()) => self.size += batch.len() as u64,
-            // A full disk: take the torn rest out again.
-            Err(_) => {
-                let _ = self.file.set_len(self.size);
+        let mut written = 0;
+        let failed = loop {
+            if written == batch.len() {
+                break Ok(());
             }
+            match self.file.write(&batch[written..]) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => written += n,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => break Err(err),
+            }
+        };
+        // A full disk: what is torn is taken out again.
+        let whole = whole_records(batch, written);
+        self.size += whole as u64;
+        if whole < written {
+            let _ = self.file.set_len(self.size);
         }
-        written
+        failed
     }
 
     fn rotate(&mut self) -> io::Result<()> {

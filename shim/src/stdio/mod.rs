@@ -36,7 +36,6 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid, fchown, pipe2};
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::{self, Receiver, Sender};
 use tokio::task::AbortHandle;
 
@@ -220,9 +219,9 @@ impl ProcessIo {
     pub(crate) fn leftovers(&self) -> Vec<u8> {
         let mut text = Vec::new();
         for (source, _) in self.sources.borrow().iter() {
-            let mut chunk = vec![0; CHUNK_BYTES];
-            let n = source.try_read(&mut chunk).unwrap_or(0);
-            text.extend_from_slice(&chunk[..n]);
+            text.reserve(CHUNK_BYTES);
+            // Nothing there is as good as an end.
+            let _ = source.try_read(&mut text);
         }
         text
     }
@@ -273,6 +272,11 @@ impl ProcessIo {
         if let Some(logger) = &self.logger {
             logger.stop().await;
         }
+    }
+
+    /// The socket where clients attach, if they can.
+    pub(crate) fn session_socket(&self) -> Option<&Path> {
+        self.session.as_deref().map(Session::socket)
     }
 
     /// Whether the process has a terminal.
@@ -442,10 +446,16 @@ fn open_stdin_fifo(path: &Path) -> io::Result<(Receiver, Sender)> {
     Ok((fifo, hold))
 }
 
-async fn copy_input(mut fifo: Receiver, input: Input) {
-    let mut chunk = vec![0; CHUNK_BYTES];
-    while let Ok(n @ 1..) = fifo.read(&mut chunk).await {
-        if input.write(&chunk[..n]).await.is_err() {
+async fn copy_input(fifo: Receiver, input: Input) {
+    while fifo.readable().await.is_ok() {
+        // Only while there is something in it: most input never comes.
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        match fifo.try_read_buf(&mut chunk) {
+            Ok(1..) => {}
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => continue,
+            Ok(0) | Err(_) => break,
+        }
+        if input.write(&chunk).await.is_err() {
             // The process has closed its input; the rest is of no use.
             return;
         }

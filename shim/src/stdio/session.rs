@@ -83,6 +83,11 @@ impl Session {
         Ok(session)
     }
 
+    /// Where clients attach.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Logs `bytes` and delivers them to every client.
     pub(crate) async fn write(&self, output: Output, bytes: &[u8]) {
         self.log.append(output, bytes).await;

@@ -27,7 +27,6 @@ use crate::cgroups;
 use crate::failure::{Failure, Result, warn};
 use crate::rootfs;
 use crate::runtime::{Runtime, RuntimeError};
-use crate::stdio::ProcessIo;
 use crate::stdio::uri::StdioUris;
 
 /// A runtime that takes longer than this is one that prints without end, or
@@ -137,8 +136,10 @@ async fn create_mounted(shim: &Rc<Shim>, new: &NewTask) -> Result<u32> {
 }
 
 async fn container(shim: &Shim, new: &NewTask) -> Result<(Rc<Container>, Rc<Process>)> {
-    let owner = shim.owner(&new.id, (new.options.io_uid, new.options.io_gid));
-    let (io, child) = ProcessIo::open(&new.stdio, &owner).await?;
+    let io_owner = (new.options.io_uid, new.options.io_gid);
+    let (io, child) = shim
+        .open_io(&new.stdio, (&new.id, None), &new.bundle, io_owner)
+        .await?;
     let init = Process::new(None, new.stdio.clone(), Vec::new(), io, child);
     let container = Rc::new(Container {
         id: new.id.clone(),

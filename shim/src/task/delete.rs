@@ -102,10 +102,8 @@ async fn delete_exec(container: &Container, process: &Process) -> Result<Option<
         .set(next(status, Event::Deleted).unwrap_or(Status::Deleted));
     let exec = process.exec.as_deref().unwrap_or_default();
     container.execs.borrow_mut().remove(exec);
-    for path in [
-        bundle::pid_path(&container.bundle, Some(exec)),
-        bundle::exit_path(&container.bundle, Some(exec)),
-    ] {
+    for what in ["pid", "exit", "session"] {
+        let path = bundle::process_path(&container.bundle, Some(exec), what);
         // Not there if it was never started.
         let _ = std::fs::remove_file(path);
     }

@@ -9,7 +9,6 @@ use super::state::Status;
 use super::{Process, Shim};
 use crate::bundle;
 use crate::failure::{Failure, Result};
-use crate::stdio::ProcessIo;
 use crate::stdio::uri::StdioUris;
 
 /// Adds the process `exec`; `spec` is the JSON of an OCI process.
@@ -35,8 +34,14 @@ pub(crate) async fn exec(
         }
     }
     let spec = with_terminal(spec, stdio.terminal)?;
-    let owner = shim.owner(exec, container.io_owner());
-    let (io, child) = ProcessIo::open(&stdio, &owner).await?;
+    let (io, child) = shim
+        .open_io(
+            &stdio,
+            (id, Some(exec)),
+            &container.bundle,
+            container.io_owner(),
+        )
+        .await?;
     let process = Process::new(Some(exec.to_owned()), stdio, spec, io, child);
     if container.execs.borrow().contains_key(exec) {
         // Another asked for it while a logging program got ready.

@@ -19,15 +19,15 @@ pub(crate) mod state;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use cgroup::{Cgroup, OomWatch};
 use tokio::sync::{Mutex, Notify, watch};
 
-use crate::bundle::{Exit, Options};
+use crate::bundle::{self, Exit, Options};
 use crate::events::Publisher;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, warn};
 use crate::reaper::Reaper;
 use crate::rest::Rest;
 use crate::runtime::{ChildStdio, Runtime};
@@ -201,16 +201,31 @@ impl Shim {
         }
     }
 
-    /// Whose stdio is opened: the process `id`'s.
-    fn owner<'a>(&'a self, id: &'a str, ids: (u32, u32)) -> Owner<'a> {
-        Owner {
+    /// Opens the stdio `uris` of a process whose bundle is `bundle`: the exec
+    /// `exec`, or the init of the container `id`.
+    async fn open_io(
+        &self,
+        uris: &StdioUris,
+        (id, exec): (&str, Option<&str>),
+        bundle: &Path,
+        ids: (u32, u32),
+    ) -> Result<(Rc<ProcessIo>, ChildStdio)> {
+        let owner = Owner {
             whose: Whose {
                 namespace: &self.namespace,
-                id,
+                id: exec.unwrap_or(id),
             },
             ids,
             reaper: &self.reaper,
+        };
+        let (io, child) = ProcessIo::open(uris, &owner).await?;
+        if let Some(socket) = io.session_socket()
+            && let Err(err) = bundle::note_session(bundle, exec, socket)
+        {
+            // It matters only if this shim is killed.
+            warn("note the socket of a session", &err);
         }
+        Ok((io, child))
     }
 
     fn open_console(&self) -> Result<ConsoleSocket> {

@@ -249,6 +249,12 @@ fn debians_containerd_runs_containers_with_this_shim() {
     told(&containerd.ctr(&["tasks", "pause", "long"]), 0, "");
     assert!(String::from_utf8_lossy(&containerd.ctr(&["tasks", "ls"]).stdout).contains("PAUSED"));
     told(&containerd.ctr(&["tasks", "resume", "long"]), 0, "");
+    let processes = containerd.ctr(&["tasks", "ps", "long"]);
+    assert_eq!(
+        String::from_utf8_lossy(&processes.stdout).lines().count(),
+        2,
+        "{processes:?}"
+    );
     let metrics = containerd.ctr(&["tasks", "metrics", "long"]);
     assert!(
         metrics.status.success() && String::from_utf8_lossy(&metrics.stdout).contains("memory"),

@@ -2,12 +2,14 @@
 //! command lines that make no sense.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::lab::{SHIM, in_lab};
+use crate::lab::{Lab, SHIM, in_lab};
 use prost::Message;
 use proto::containerd::task::v2::DeleteResponse;
+use proto::containerd::types::Mount;
 
 #[test]
 fn events_wait_for_a_daemon_that_is_away() {
@@ -46,17 +48,29 @@ fn a_new_daemon_finds_the_exit_it_missed() {
 #[test]
 fn delete_cleans_up_after_a_killed_shim_as_often_as_asked() {
     in_lab(async |lab| {
-        let pid = lab.run("c", &["sleep", "1000"]).await;
-        let shim = fs::read_to_string(lab.bundle("c").join("shim.pid"))
-            .unwrap()
-            .parse()
-            .unwrap();
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(shim),
-            nix::sys::signal::Signal::SIGKILL,
-        )
+        lab.make_bundle("c", &["sleep", "1000"], |_| ());
+        let rootfs = lab.bundle("c").join("rootfs");
+        fs::rename(&rootfs, lab.path("lower")).unwrap();
+        lab.start_shim("c").await;
+        let mut request = lab.request("c");
+        request.rootfs = vec![Mount {
+            r#type: "bind".into(),
+            source: lab.path("lower").to_str().unwrap().into(),
+            options: vec!["rbind".into()],
+            ..Default::default()
+        }];
+        let sessions = ["i.sock", "e.sock"].map(|name| lab.path(name));
+        let uri = |socket: &Path| format!("session://{}", socket.display());
+        request.stdout = uri(&sessions[0]);
+        let pid = lab.create(request).await.unwrap();
+        lab.start("c", "").await.unwrap();
+        lab.exec("c", "e", &["sleep", "1000"], |exec| {
+            exec.stdout = uri(&sessions[1])
+        })
+        .await
         .unwrap();
-        lab.client("c").closed().await;
+        lab.start("c", "e").await.unwrap();
+        kill_shim(lab, "c").await;
         for _ in 0..2 {
             let deleted = lab.shim("c", "delete");
             assert!(deleted.status.success(), "{deleted:?}");
@@ -65,9 +79,27 @@ fn delete_cleans_up_after_a_killed_shim_as_often_as_asked() {
         }
         assert_eq!(fs::read_dir(lab.path("s")).unwrap().count(), 0);
         assert_eq!(fs::read_dir(lab.path("runc/test")).unwrap().count(), 0);
+        assert!(sessions.iter().all(|socket| !socket.exists()));
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         assert!(!command.starts_with(b"sleep"), "the container lives");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(
+            !mounts.contains(lab.dir.path().to_str().unwrap()),
+            "{mounts}"
+        );
+        let name = lab.dir.path().file_name().unwrap();
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+            let group = hierarchy.path().join(name).join("c");
+            assert!(!group.exists(), "{}", group.display());
+        }
     });
+}
+
+/// Kills the shim of `id`, and waits until it is gone.
+async fn kill_shim(lab: &Lab, id: &str) {
+    let shim = nix::unistd::Pid::from_raw(lab.shim_pid(id));
+    nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGKILL).unwrap();
+    lab.client(id).closed().await;
 }
 
 #[test]
@@ -75,16 +107,7 @@ fn delete_tells_the_exit_that_was_written_down() {
     in_lab(async |lab| {
         lab.run("c", &["sh", "-c", "exit 9"]).await;
         assert_eq!(lab.wait("c", "").await, 9);
-        let shim = fs::read_to_string(lab.bundle("c").join("shim.pid"))
-            .unwrap()
-            .parse()
-            .unwrap();
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(shim),
-            nix::sys::signal::Signal::SIGKILL,
-        )
-        .unwrap();
-        lab.client("c").closed().await;
+        kill_shim(lab, "c").await;
         let deleted = lab.shim("c", "delete");
         assert_eq!(
             DeleteResponse::decode(deleted.stdout.as_slice())
@@ -99,12 +122,7 @@ fn delete_tells_the_exit_that_was_written_down() {
 fn a_terminated_shim_stays_with_its_containers() {
     in_lab(async |lab| {
         lab.run("c", &["sleep", "1000"]).await;
-        let shim = nix::unistd::Pid::from_raw(
-            fs::read_to_string(lab.bundle("c").join("shim.pid"))
-                .unwrap()
-                .parse()
-                .unwrap(),
-        );
+        let shim = nix::unistd::Pid::from_raw(lab.shim_pid("c"));
         nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGTERM).unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         lab.kill("c", "", 9).await.unwrap();

@@ -9,6 +9,7 @@ use prost::Message;
 use proto::containerd::events::TaskExit;
 use proto::containerd::task::v2::*;
 use proto::containerd::v1::types::Status as TaskStatus;
+use proto::io::containerd::cgroups::{v1, v2};
 use ttrpc_wire::Code;
 
 #[test]
@@ -554,6 +555,45 @@ fn statistics_count_the_containers_memory_and_processes() {
             other => panic!("{other}"),
         };
         assert_eq!(pids, 1);
+    });
+}
+
+#[test]
+fn an_update_changes_the_limits_of_a_container_that_runs() {
+    in_lab(async |lab| {
+        lab.run("c", &["sleep", "1000"]).await;
+        let limit = 64 << 20;
+        let update = |resources: &str| UpdateTaskRequest {
+            id: "c".into(),
+            resources: Some(prost_types::Any {
+                type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
+                value: resources.into(),
+            }),
+            ..Default::default()
+        };
+        let wanted = format!("{{\"memory\":{{\"limit\":{limit}}}}}");
+        let _: () = lab.call("c", "Update", update(&wanted)).await.unwrap();
+        let request = StatsRequest { id: "c".into() };
+        let stats: StatsResponse = lab.call("c", "Stats", request).await.unwrap();
+        let stats = stats.stats.unwrap();
+        let told = match stats.type_url.as_str() {
+            "io.containerd.cgroups.v1.Metrics" => {
+                let metrics = v1::Metrics::decode(stats.value.as_slice()).unwrap();
+                metrics.memory.unwrap().usage.unwrap().limit
+            }
+            _ => {
+                let metrics = v2::Metrics::decode(stats.value.as_slice()).unwrap();
+                metrics.memory.unwrap().usage_limit
+            }
+        };
+        assert_eq!(told, limit);
+        let nonsense: Result<(), _> = lab.call("c", "Update", update("{")).await;
+        assert!(
+            nonsense
+                .unwrap_err()
+                .message
+                .starts_with("OCI runtime update failed: ")
+        );
     });
 }
 

@@ -42,6 +42,14 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Whether the caller is root of the first user namespace, not merely of one of its own.
+#[must_use]
+pub fn is_host_root() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let all: Vec<&str> = map.split_whitespace().collect();
+    effective_user() == 0 && all == ["0", "0", "4294967295"]
+}
+
 /// Three of the five capability sets, one bit for each capability number.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {

@@ -1,13 +1,14 @@
 //! Creates a container and leaves its init process waiting; also the clone that an exec needs.
 //!
 //! 1. [`prepare`] reads the bundle, checks it, looks at the host and makes the plan; nothing has changed yet.
-//! 2. [`Created::make`] claims the id on disk and makes the cgroup; from here failure undoes.
+//! 2. [`Created::make`] claims the id on disk and makes the cgroup ([`group::make`]); from here failure undoes.
 //! 3. [`spawn::spawn`] clones init into its namespaces and maps its users, as only the parent may.
 //! 4. [`converse()`] runs the hooks that belong in our namespaces and waits until init has applied its plan. It owns the words for
 //!    a step that failed.
 //! 5. The state is written down.
 
 mod converse;
+mod group;
 mod sources;
 mod spawn;
 
@@ -224,7 +225,8 @@ fn build(
     } else {
         Starter::Fifo(make_fifo(&place.fifo())?)
     };
-    let made = make_cgroup(cgroup, spec)?;
+    let made = group::make(cgroup, spec)?;
+    let cgroup = &made.cgroup;
     let run = || -> Result<Created> {
         let namespaces = sources::open_namespaces(spec)?;
         let (preserved, env) = preserve(request.args.preserve_fds, &spec.process.env)?;
@@ -247,48 +249,9 @@ fn build(
         request.log.debug(phrases::DEBUG_CLONE);
         let process = spawn::spawn(spec, cgroup, init)?;
         request.log.debug(phrases::DEBUG_CHILD);
-        finish(request, place, prepared, process)
+        finish(request, place, prepared, cgroup, process)
     };
-    run().inspect_err(|_| {
-        let _second = made.delete();
-    })
-}
-
-/// Makes the group and sets its limits; returns the part of it that was not there before.
-fn make_cgroup(cgroup: &Cgroup, spec: &ValidSpec) -> Result<Cgroup> {
-    let made = cgroup
-        .create()
-        .context(|| "apply cgroup configuration".to_owned())?;
-    let prepare = || -> Result<()> {
-        if !made.all {
-            refuse_used(cgroup)?;
-        }
-        let resources = spec
-            .linux()
-            .and_then(|l| l.resources().clone())
-            .unwrap_or_default();
-        cgroup
-            .limit(&resources)
-            .context(|| "apply cgroup configuration".to_owned())
-    };
-    prepare().inspect_err(|_| {
-        let _second = made.new.delete();
-    })?;
-    Ok(made.new)
-}
-
-/// A group that is somebody's, or in which nothing would ever run, is none for a new container.
-fn refuse_used(cgroup: &Cgroup) -> Result<()> {
-    let busy = cgroup.pids().context(|| "look into cgroup".to_owned())?;
-    if !busy.is_empty() {
-        return Err(Failure::new(
-            "container's cgroup is not empty: it has processes of another container",
-        ));
-    }
-    if cgroup.is_frozen().context(|| "read freezer".to_owned())? {
-        return Err(Failure::new("container's cgroup unexpectedly frozen"));
-    }
-    Ok(())
+    run().inspect_err(|_| made.undo())
 }
 
 /// From here a failure has a process to kill.
@@ -296,13 +259,14 @@ fn finish(
     request: Request<'_>,
     place: &Place,
     prepared: &Prepared,
+    cgroup: &Cgroup,
     process: Spawned,
 ) -> Result<Created> {
     let Prepared { spec, steps, .. } = prepared;
     let id = request.id.as_str();
     let run = || -> Result<Record> {
         // Written while init is busy; if init failed, that is the error to report.
-        let staged = record(request, prepared, process.pid)
+        let staged = record(request, prepared, cgroup, process.pid)
             .and_then(|record| place.stage(&record).map(|()| record));
         let hooks = || run_hooks(spec, id, process.pid);
         let listener = |listener: OwnedFd| ask_agent(spec, id, process.pid, &listener);
@@ -433,8 +397,8 @@ fn ask_agent(spec: &ValidSpec, id: &str, pid: i32, listener: &OwnedFd) -> Result
     }
 }
 
-fn record(request: Request<'_>, prepared: &Prepared, pid: i32) -> Result<Record> {
-    let Prepared { spec, cgroup, .. } = prepared;
+fn record(request: Request<'_>, prepared: &Prepared, cgroup: &Cgroup, pid: i32) -> Result<Record> {
+    let spec = &prepared.spec;
     let start = process_start(pid)
         .ok_or_else(|| Failure::new(format!("{}: init died", phrases::CANNOT_START)))?;
     let kinds = spec.namespaces.all();

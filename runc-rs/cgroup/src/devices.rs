@@ -1,11 +1,12 @@
 //! Device rules: lines for `devices.allow` and `devices.deny` on v1, a small eBPF program on v2.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
-use crate::group::ControlFile;
-use crate::{Error, Result};
+use crate::group::{Cgroup, ControlFile};
+use crate::{Error, Layout, Result};
 
 /// One rule; `None` stands for every number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,40 @@ pub(crate) fn rules(config: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>> {
     }
     rules.extend(always_allowed());
     Ok(rules)
+}
+
+/// Makes the rules of a config hold in `cgroup`. Rules that allow everything are left away.
+pub(crate) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
+    let rules = rules(resources.devices().as_deref().unwrap_or_default())?;
+    if allows_everything(&rules) {
+        return Ok(());
+    }
+    match cgroup.layout() {
+        Layout::V1 { .. } => cgroup
+            .dir("devices")
+            .map_or(Ok(()), |dir| apply_v1(dir, &rules)),
+        Layout::V2 => cgroup
+            .unified_dir()
+            .map_or(Ok(()), |dir| apply_v2(dir, &rules)),
+    }
+}
+
+/// Attaches the rules as a program. Without the privilege to do so there is none to make or reach a forbidden device either, so
+/// an unprivileged caller goes without.
+fn apply_v2(dir: &Path, rules: &[Rule]) -> Result<()> {
+    let attach = || -> std::io::Result<()> {
+        let program = kernel::filter::load_device_program(&program(rules))?;
+        let group = kernel::path::open_dir(dir)?;
+        kernel::filter::replace_device_program(program.as_fd(), group.as_fd())
+    };
+    match attach() {
+        Err(e)
+            if e.raw_os_error() == Some(nix::libc::EPERM) && !kernel::identity::is_host_root() =>
+        {
+            Ok(())
+        }
+        other => other.map_err(|e| Error::new("attach device rules", e)),
+    }
 }
 
 /// Writes the rules to the files of a v1 devices group, in order.

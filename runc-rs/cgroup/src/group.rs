@@ -9,13 +9,10 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::LinuxResources;
 
 use crate::hierarchy::{Host, Layout, parse_own};
-use crate::{Error, Result, Stats, limits, stats};
+use crate::{Error, Result, Stats, limits, stats, unified};
 
 /// How long a group that should be empty may still hold dying processes before its removal is given up.
 const DELETE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long the processes of a group may take to reach the frozen state.
-const FREEZE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where a container's processes are accounted and limited.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +81,12 @@ impl Cgroup {
         Self { layout, dirs }
     }
 
+    /// No group at all: what a container has whose caller may make none. Nothing can be limited, counted or frozen in it.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::recorded(BTreeMap::new())
+    }
+
     /// The group that process `pid` is in now.
     ///
     /// # Errors
@@ -145,12 +148,17 @@ impl Cgroup {
         self.dirs.values().map(PathBuf::as_path).collect()
     }
 
-    /// Makes the group's directories, and on v2 hands the controllers down to it. Returns how much of them it made, so that the
-    /// caller looks into what was there, and removes on failure only what it made.
+    /// Makes the group's directories; on v2 hands the controllers down to it, those that `resources` needs among them. Returns
+    /// how much of them it made, so that the caller looks into what was there, and removes on failure only what it made.
     ///
     /// # Errors
-    /// What the kernel says, with the directory.
-    pub fn create(&self) -> Result<Made> {
+    /// What the kernel says, with the directory; on v2 also if a group on the way cannot have what `resources` limits.
+    pub fn create(&self, resources: &LinuxResources) -> Result<Made> {
+        if let (Layout::V2, Some(dir)) = (self.layout, self.dir("")) {
+            let all = unified::make(dir, resources)?;
+            let new = if all { self.clone() } else { Self::none() };
+            return Ok(Made { new, all });
+        }
         let mut found = BTreeSet::new();
         for dir in self.places() {
             let result = match fs::create_dir(dir) {
@@ -166,22 +174,25 @@ impl Cgroup {
                 found.insert(dir);
             }
         }
-        match self.layout {
-            Layout::V1 { .. } => {
-                if let Some(cpuset) = self.dir("cpuset") {
-                    inherit_cpuset(cpuset)?;
-                }
-            }
-            Layout::V2 => {
-                if let Some(dir) = self.dir("") {
-                    hand_down_controllers(dir);
-                }
-            }
+        if let Some(cpuset) = self.dir("cpuset") {
+            inherit_cpuset(cpuset)?;
         }
         let all = found.is_empty();
         let mut new = self.clone();
         new.dirs.retain(|_, dir| !found.contains(dir.as_path()));
         Ok(Made { new, all })
+    }
+
+    /// Hands the group to `user`, who may then make groups below it and move processes about in it. On v2 only; on v1 nothing may
+    /// be handed on.
+    ///
+    /// # Errors
+    /// What the kernel says, with the file.
+    pub fn delegate(&self, user: u32) -> Result<()> {
+        match (self.layout, self.dir("")) {
+            (Layout::V2, Some(dir)) => unified::delegate(dir, user),
+            _ => Ok(()),
+        }
     }
 
     /// Sets the limits of `resources`, device rules included.
@@ -242,82 +253,6 @@ impl Cgroup {
             collect_pids(dir, &mut pids)?;
         }
         Ok(pids.into_iter().collect())
-    }
-
-    /// Stops (`true`) or continues every process of the group, and waits until they are stopped.
-    ///
-    /// # Errors
-    /// If there is no freezer, or the processes do not stop within five seconds.
-    pub fn freeze(&self, on: bool) -> Result<()> {
-        let (file, value, done, wanted) = match self.layout {
-            Layout::V2 => {
-                let dir = self.dir("").unwrap_or(Path::new(""));
-                let wanted = if on { "frozen 1" } else { "frozen 0" };
-                (
-                    dir.join("cgroup.freeze"),
-                    if on { "1" } else { "0" },
-                    dir.join("cgroup.events"),
-                    wanted,
-                )
-            }
-            Layout::V1 { .. } => {
-                let dir = self
-                    .dir("freezer")
-                    .ok_or_else(|| Error::refused("freeze: no freezer controller"))?;
-                let value = if on { "FROZEN" } else { "THAWED" };
-                (
-                    dir.join("freezer.state"),
-                    value,
-                    dir.join("freezer.state"),
-                    value,
-                )
-            }
-        };
-        let deadline = Instant::now() + FREEZE_PATIENCE;
-        loop {
-            // On v1 a process that forks meanwhile needs the write again.
-            write(&file, value)?;
-            if read(&done)?.lines().any(|line| line == wanted) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                if on {
-                    write(
-                        &file,
-                        if self.layout == Layout::V2 {
-                            "0"
-                        } else {
-                            "THAWED"
-                        },
-                    )?;
-                }
-                return Err(Error::refused(format!(
-                    "freeze {}: processes did not stop",
-                    file.display()
-                )));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Whether the group is frozen, or about to be. No freezer: no.
-    ///
-    /// # Errors
-    /// If the group is there but cannot be read.
-    pub fn is_frozen(&self) -> Result<bool> {
-        let (file, thawed) = match self.layout {
-            Layout::V2 => (self.dir("").map(|d| d.join("cgroup.freeze")), "0"),
-            Layout::V1 { .. } => (
-                self.dir("freezer").map(|d| d.join("freezer.state")),
-                "THAWED",
-            ),
-        };
-        match file.map(|file| fs::read_to_string(&file).map_err(|e| (file, e))) {
-            None => Ok(false),
-            Some(Ok(text)) => Ok(text.trim() != thawed),
-            Some(Err((_, e))) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Some(Err((file, e))) => Err(Error::new(format!("read {}", file.display()), e)),
-        }
     }
 
     /// Kills every process of the group at once where the kernel can (`cgroup.kill`, v2, 5.14). Says whether it could.
@@ -450,31 +385,6 @@ fn inherit_cpuset(dir: &Path) -> Result<()> {
         write(&own, value.trim())?;
     }
     Ok(())
-}
-
-/// v2: a controller works in a group only if each group above lists it in `cgroup.subtree_control`. What cannot be handed down
-/// here shows when a limit needs it, with the name of the limit.
-fn hand_down_controllers(dir: &Path) {
-    let mut above: Vec<&Path> = dir
-        .ancestors()
-        .skip(1)
-        .take_while(|a| a.join("cgroup.controllers").is_file())
-        .collect();
-    above.reverse();
-    for group in above {
-        let available = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
-        let enabled = fs::read_to_string(group.join("cgroup.subtree_control")).unwrap_or_default();
-        for controller in available
-            .split_whitespace()
-            .filter(|c| !enabled.split_whitespace().any(|e| e == *c))
-        {
-            // One at a time: a controller that is refused must not keep the others out.
-            let _shows_later = fs::write(
-                group.join("cgroup.subtree_control"),
-                format!("+{controller}"),
-            );
-        }
-    }
 }
 
 /// An open control file. Each write is one value, as the kernel wants it.

@@ -29,7 +29,7 @@ pub struct Host {
     pub(crate) own: BTreeMap<String, PathBuf>,
 }
 
-const ROOT: &str = "/sys/fs/cgroup";
+pub(crate) const ROOT: &str = "/sys/fs/cgroup";
 
 impl Host {
     /// Looks at `/sys/fs/cgroup`, `/proc/self/mountinfo` and `/proc/self/cgroup`.

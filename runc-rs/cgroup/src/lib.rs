@@ -13,11 +13,13 @@
 //! `cgroup.procs`, has no device rules for v2, and an absolute path makes it write plain files and call that success.
 
 mod devices;
+mod freezer;
 mod group;
 mod hierarchy;
 mod limits;
 mod oom;
 mod stats;
+mod unified;
 
 pub use group::{Cgroup, Made};
 pub use hierarchy::{Host, Layout};
@@ -53,6 +55,17 @@ impl Error {
             op: op.into(),
             source: None,
         }
+    }
+
+    pub(crate) fn kind(&self) -> Option<io::ErrorKind> {
+        self.source.as_ref().map(io::Error::kind)
+    }
+
+    /// Whether the caller lacks the permission.
+    #[must_use]
+    pub fn is_permission(&self) -> bool {
+        self.kind() == Some(io::ErrorKind::PermissionDenied)
+            || self.kind() == Some(io::ErrorKind::ReadOnlyFilesystem)
     }
 
     /// The kernel's error number, if it was the kernel that refused.

@@ -1,10 +1,15 @@
 //! Limits of a config turned into control files: which file, which value, in which order.
 //!
-//! The tables are pure ([`v1`], [`v2`]); [`apply_limits`] writes them. A value of 0 means "not set", as everywhere in runc.
+//! The tables are pure ([`v1::settings`], [`v2::settings`]); [`apply_limits`] writes them. A value of 0 means "not set", as
+//! everywhere in runc.
 
-use std::os::fd::AsFd;
+mod v1;
+mod v2;
 
-use oci_spec::runtime::LinuxResources;
+use std::io;
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxBlockIo, LinuxResources, LinuxThrottleDevice};
 
 use crate::group::{Cgroup, read, write};
 use crate::{Error, Layout, Result, devices};
@@ -15,6 +20,19 @@ struct Setting {
     controller: &'static str,
     file: String,
     value: String,
+    unless: Unless,
+}
+
+/// When a refusal is no failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unless {
+    /// Never.
+    Never,
+    /// The kernel has no such file, and the value asks for nothing that it does not do anyway.
+    Missing,
+    /// The value is out of proportion to another of the same group (`EINVAL`) which may be about to change: it is written again
+    /// after the others.
+    Early,
 }
 
 fn set(controller: &'static str, file: impl Into<String>, value: impl ToString) -> Setting {
@@ -22,56 +40,135 @@ fn set(controller: &'static str, file: impl Into<String>, value: impl ToString) 
         controller,
         file: file.into(),
         value: value.to_string(),
+        unless: Unless::Never,
+    }
+}
+
+impl Setting {
+    fn unless(self, unless: Unless) -> Self {
+        Self { unless, ..self }
     }
 }
 
 /// Limits and device rules.
 pub(crate) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
-    let rules = devices::rules(resources.devices().as_deref().unwrap_or_default())?;
-    match cgroup.layout() {
-        Layout::V1 { .. } => {
-            if let (Some(dir), false) = (cgroup.dir("devices"), devices::allows_everything(&rules))
-            {
-                devices::apply_v1(dir, &rules)?;
-            }
-        }
-        Layout::V2 => {
-            if let (Some(dir), false) = (cgroup.unified_dir(), devices::allows_everything(&rules)) {
-                let bpf = |e| Error::new("attach device rules", e);
-                let program =
-                    kernel::filter::load_device_program(&devices::program(&rules)).map_err(bpf)?;
-                let group = kernel::path::open_dir(dir).map_err(bpf)?;
-                kernel::filter::attach_device_program(program.as_fd(), group.as_fd())
-                    .map_err(bpf)?;
-            }
-        }
-    }
+    devices::apply(cgroup, resources)?;
     apply_limits(cgroup, resources)
 }
 
 /// Limits alone.
 pub(crate) fn apply_limits(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
     let settings = match cgroup.layout() {
-        Layout::V1 { .. } => v1(resources),
-        Layout::V2 => v2(resources)?,
-    };
-    for setting in settings {
-        let dir = match cgroup.layout() {
-            Layout::V1 { .. } => cgroup.dir(setting.controller),
-            Layout::V2 => cgroup.unified_dir(),
-        };
-        let Some(dir) = dir else {
-            return Err(Error::refused(format!(
-                "set {} to {:?}: the {} controller is not available here",
-                setting.file, setting.value, setting.controller
-            )));
-        };
-        let file = dir.join(&setting.file);
-        if setting.file == "memory.limit_in_bytes" {
-            write_memory_v1(cgroup, &file, &setting.value, resources)?;
-        } else {
-            write(&file, &setting.value)?;
+        Layout::V1 { .. } => v1::settings(resources)?,
+        Layout::V2 => {
+            check_usage(cgroup, resources)?;
+            let bfq = cgroup
+                .unified_dir()
+                .is_some_and(|dir| dir.join("io.bfq.weight").exists());
+            v2::settings(resources, bfq)?
         }
+    };
+    let mut later = Vec::new();
+    for setting in &settings {
+        match write_one(cgroup, setting, resources) {
+            Err(e) if setting.unless == Unless::Early && e.errno() == Some(22) => {
+                later.push(setting);
+            }
+            other => other?,
+        }
+    }
+    for setting in later {
+        write_one(cgroup, setting, resources)?;
+    }
+    Ok(())
+}
+
+fn write_one(cgroup: &Cgroup, setting: &Setting, resources: &LinuxResources) -> Result<()> {
+    let dir = match cgroup.layout() {
+        Layout::V1 { .. } => cgroup.dir(setting.controller),
+        Layout::V2 => cgroup.unified_dir(),
+    };
+    let Some(dir) = dir else {
+        return Err(Error::refused(format!(
+            "set {} to {:?}: the {} controller is not available here",
+            setting.file, setting.value, setting.controller
+        )));
+    };
+    let file = dir.join(&setting.file);
+    if setting.file == "memory.limit_in_bytes" {
+        return write_memory_v1(cgroup, &file, &setting.value, resources);
+    }
+    // A file with a line for each device takes one line a write.
+    for line in setting.value.lines() {
+        match write(&file, line) {
+            Err(e)
+                if setting.unless == Unless::Missing
+                    && e.kind() == Some(io::ErrorKind::NotFound) => {}
+            Err(e)
+                if cgroup.layout() == Layout::V2
+                    && (e.is_permission() || e.kind() == Some(io::ErrorKind::NotFound)) =>
+            {
+                return Err(explain(dir, setting, e));
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Why a v2 file is not there: its controller is not handed down to this group, or the kernel knows none of that name.
+fn explain(dir: &Path, setting: &Setting, error: Error) -> Error {
+    let file = &setting.file;
+    let Some((controller, _)) = file.split_once('.') else {
+        return Error::refused(format!(
+            "unified resource {file:?} must be in the form CONTROLLER.PARAMETER"
+        ));
+    };
+    let available = read(&dir.join("cgroup.controllers")).unwrap_or_default();
+    if controller == "cgroup" || available.split_whitespace().any(|c| c == controller) {
+        return error;
+    }
+    let what = if setting.controller == "unified" {
+        "unified resource "
+    } else {
+        ""
+    };
+    Error::refused(format!(
+        "{what}{file:?} can't be set: controller {controller:?} not available"
+    ))
+}
+
+/// With `checkBeforeUpdate`, a memory limit below what is used now is refused, as it would make the kernel kill.
+fn check_usage(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
+    let Some(memory) = resources
+        .memory()
+        .as_ref()
+        .filter(|m| m.check_before_update() == Some(true))
+    else {
+        return Ok(());
+    };
+    let Some(dir) = cgroup.unified_dir() else {
+        return Ok(());
+    };
+    let used = |file: &str| -> i64 {
+        read(&dir.join(file))
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0)
+    };
+    let limit = memory.limit().unwrap_or(0);
+    let usage = used("memory.current");
+    if limit > 0 && limit < usage {
+        return Err(Error::refused(format!(
+            "rejecting memory limit {limit}: it is below the usage {usage}"
+        )));
+    }
+    let both = memory.swap().unwrap_or(0);
+    let usage = usage + used("memory.swap.current");
+    if both > 0 && both < usage {
+        return Err(Error::refused(format!(
+            "rejecting memory+swap limit {both}: it is below the usage {usage}"
+        )));
     }
     Ok(())
 }
@@ -79,21 +176,27 @@ pub(crate) fn apply_limits(cgroup: &Cgroup, resources: &LinuxResources) -> Resul
 /// The kernel keeps limit ≤ limit of memory and swap at every moment, so growing past the old one needs the other order.
 fn write_memory_v1(
     cgroup: &Cgroup,
-    file: &std::path::Path,
+    file: &Path,
     value: &str,
     resources: &LinuxResources,
 ) -> Result<()> {
+    let both = cgroup
+        .dir("memory")
+        .map(|dir| dir.join("memory.memsw.limit_in_bytes"));
+    let swap = resources.memory().as_ref().and_then(|m| m.swap());
+    if let ("-1", None | Some(0), Some(both)) = (value, swap, both.as_ref()) {
+        // Unlimited memory without a word about swap means both; a kernel that does not count swap has no such file.
+        match write(both, "-1") {
+            Err(e) if e.kind() == Some(io::ErrorKind::NotFound) => {}
+            other => other?,
+        }
+    }
     match write(file, value) {
         Err(e) if e.errno() == Some(22) => {
-            let swap = resources
-                .memory()
-                .as_ref()
-                .and_then(|m| m.swap())
-                .filter(|s| *s != 0);
-            let (Some(swap), Some(dir)) = (swap, cgroup.dir("memory")) else {
+            let (Some(swap), Some(both)) = (swap.filter(|s| *s != 0), both) else {
                 return Err(e);
             };
-            write(&dir.join("memory.memsw.limit_in_bytes"), &swap.to_string())?;
+            write(&both, &swap.to_string())?;
             write(file, value)
         }
         Err(e) if e.errno() == Some(16) => {
@@ -118,114 +221,6 @@ fn pids_limit(limit: i64) -> String {
     }
 }
 
-fn v1(resources: &LinuxResources) -> Vec<Setting> {
-    let mut out = Vec::new();
-    if let Some(cpu) = resources.cpu() {
-        let some = |v: Option<u64>| v.filter(|v| *v != 0);
-        out.extend(some(cpu.shares()).map(|v| set("cpu", "cpu.shares", v)));
-        out.extend(some(cpu.realtime_period()).map(|v| set("cpu", "cpu.rt_period_us", v)));
-        out.extend(
-            cpu.realtime_runtime()
-                .filter(|v| *v != 0)
-                .map(|v| set("cpu", "cpu.rt_runtime_us", v)),
-        );
-        out.extend(some(cpu.period()).map(|v| set("cpu", "cpu.cfs_period_us", v)));
-        out.extend(
-            cpu.quota()
-                .filter(|v| *v != 0)
-                .map(|v| set("cpu", "cpu.cfs_quota_us", v)),
-        );
-        out.extend(cpu.burst().map(|v| set("cpu", "cpu.cfs_burst_us", v)));
-        out.extend(cpu.idle().map(|v| set("cpu", "cpu.idle", v)));
-        out.extend(
-            cpu.cpus()
-                .as_ref()
-                .filter(|v| !v.is_empty())
-                .map(|v| set("cpuset", "cpuset.cpus", v)),
-        );
-        out.extend(
-            cpu.mems()
-                .as_ref()
-                .filter(|v| !v.is_empty())
-                .map(|v| set("cpuset", "cpuset.mems", v)),
-        );
-    }
-    if let Some(memory) = resources.memory() {
-        let some = |v: Option<i64>| v.filter(|v| *v != 0);
-        out.extend(some(memory.limit()).map(|v| set("memory", "memory.limit_in_bytes", v)));
-        out.extend(some(memory.swap()).map(|v| set("memory", "memory.memsw.limit_in_bytes", v)));
-        out.extend(
-            some(memory.reservation()).map(|v| set("memory", "memory.soft_limit_in_bytes", v)),
-        );
-        out.extend(
-            some(memory.kernel_tcp()).map(|v| set("memory", "memory.kmem.tcp.limit_in_bytes", v)),
-        );
-        out.extend(
-            memory
-                .swappiness()
-                .filter(|v| *v <= 100)
-                .map(|v| set("memory", "memory.swappiness", v)),
-        );
-        out.extend(
-            memory
-                .disable_oom_killer()
-                .filter(|v| *v)
-                .map(|_| set("memory", "memory.oom_control", 1)),
-        );
-    }
-    out.extend(
-        resources
-            .pids()
-            .as_ref()
-            .map(|p| set("pids", "pids.max", pids_limit(p.limit()))),
-    );
-    if let Some(io) = resources.block_io() {
-        out.extend(
-            io.weight()
-                .filter(|v| *v != 0)
-                .map(|v| set("blkio", weight_file(), v)),
-        );
-        for device in io.weight_device().iter().flatten() {
-            out.extend(device.weight().map(|weight| {
-                let value = format!("{}:{} {weight}", device.major(), device.minor());
-                set("blkio", format!("{}_device", weight_file()), value)
-            }));
-        }
-        for (file, list) in throttles(io) {
-            for (major, minor, rate) in list {
-                out.push(set(
-                    "blkio",
-                    format!("blkio.throttle.{file}_device"),
-                    format!("{major}:{minor} {rate}"),
-                ));
-            }
-        }
-    }
-    for page in resources.hugepage_limits().iter().flatten() {
-        out.push(set(
-            "hugetlb",
-            format!("hugetlb.{}.limit_in_bytes", page.page_size()),
-            page.limit(),
-        ));
-    }
-    out.extend(rdma(resources));
-    if let Some(network) = resources.network() {
-        out.extend(
-            network
-                .class_id()
-                .map(|v| set("net_cls", "net_cls.classid", v)),
-        );
-        for priority in network.priorities().iter().flatten() {
-            out.push(set(
-                "net_prio",
-                "net_prio.ifpriomap",
-                format!("{} {}", priority.name(), priority.priority()),
-            ));
-        }
-    }
-    out
-}
-
 /// Limits on RDMA adapters, the same file on v1 and v2.
 fn rdma(resources: &LinuxResources) -> impl Iterator<Item = Setting> + '_ {
     resources.rdma().iter().flatten().map(|(device, limits)| {
@@ -236,162 +231,40 @@ fn rdma(resources: &LinuxResources) -> impl Iterator<Item = Setting> + '_ {
     })
 }
 
-/// The weight's file has BFQ's name where that scheduler is built in.
-fn weight_file() -> &'static str {
-    if std::path::Path::new("/sys/fs/cgroup/blkio/blkio.bfq.weight").exists() {
-        "blkio.bfq.weight"
-    } else {
-        "blkio.weight"
-    }
+/// Limits on huge pages, those in use and those reserved; a kernel without the second kind keeps to the first.
+fn huge_pages<'a>(
+    resources: &'a LinuxResources,
+    file: &'a str,
+) -> impl Iterator<Item = Setting> + 'a {
+    resources
+        .hugepage_limits()
+        .iter()
+        .flatten()
+        .flat_map(move |page| {
+            let of = |kind: &str| {
+                let name = format!("hugetlb.{}{kind}.{file}", page.page_size());
+                set("hugetlb", name, page.limit())
+            };
+            [of(""), of(".rsvd").unless(Unless::Missing)]
+        })
 }
 
 type Throttles = [(&'static str, Vec<(i64, i64, u64)>); 4];
 
-fn throttles(io: &oci_spec::runtime::LinuxBlockIo) -> Throttles {
-    let list = |v: &Option<Vec<oci_spec::runtime::LinuxThrottleDevice>>| {
+/// Rates by device: v2's key, and major, minor and rate.
+fn throttles(io: &LinuxBlockIo) -> Throttles {
+    let list = |v: &Option<Vec<LinuxThrottleDevice>>| {
         v.iter()
             .flatten()
             .map(|d| (d.major(), d.minor(), d.rate()))
             .collect()
     };
     [
-        ("read_bps", list(io.throttle_read_bps_device())),
-        ("write_bps", list(io.throttle_write_bps_device())),
-        ("read_iops", list(io.throttle_read_iops_device())),
-        ("write_iops", list(io.throttle_write_iops_device())),
+        ("rbps", list(io.throttle_read_bps_device())),
+        ("wbps", list(io.throttle_write_bps_device())),
+        ("riops", list(io.throttle_read_iops_device())),
+        ("wiops", list(io.throttle_write_iops_device())),
     ]
-}
-
-/// CPU shares (2 to 262144) on the scale of `cpu.weight` (1 to 10000), linear as Kubernetes and runc have it.
-fn cpu_weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
-}
-
-fn or_max(value: i64) -> String {
-    if value < 0 {
-        "max".to_owned()
-    } else {
-        value.to_string()
-    }
-}
-
-fn v2(resources: &LinuxResources) -> Result<Vec<Setting>> {
-    let mut out = Vec::new();
-    if let Some(cpu) = resources.cpu() {
-        out.extend(cpu.idle().map(|v| set("cpu", "cpu.idle", v)));
-        let idle = cpu.idle() == Some(1);
-        out.extend(
-            cpu.shares()
-                .filter(|v| *v != 0 && !idle)
-                .map(|v| set("cpu", "cpu.weight", cpu_weight(v))),
-        );
-        let (quota, period) = (
-            cpu.quota().filter(|v| *v != 0),
-            cpu.period().filter(|v| *v != 0),
-        );
-        if quota.is_some() || period.is_some() {
-            let quota = quota
-                .filter(|q| *q > 0)
-                .map_or_else(|| "max".to_owned(), |q| q.to_string());
-            out.push(set(
-                "cpu",
-                "cpu.max",
-                format!("{quota} {}", period.unwrap_or(100_000)),
-            ));
-        }
-        out.extend(cpu.burst().map(|v| set("cpu", "cpu.max.burst", v)));
-        out.extend(
-            cpu.cpus()
-                .as_ref()
-                .filter(|v| !v.is_empty())
-                .map(|v| set("cpuset", "cpuset.cpus", v)),
-        );
-        out.extend(
-            cpu.mems()
-                .as_ref()
-                .filter(|v| !v.is_empty())
-                .map(|v| set("cpuset", "cpuset.mems", v)),
-        );
-    }
-    if let Some(memory) = resources.memory() {
-        let limit = memory.limit().filter(|v| *v != 0);
-        if let Some(swap) = memory.swap().filter(|v| *v != 0) {
-            out.push(set("memory", "memory.swap.max", swap_alone(limit, swap)?));
-        }
-        out.extend(limit.map(|v| set("memory", "memory.max", or_max(v))));
-        out.extend(
-            memory
-                .reservation()
-                .filter(|v| *v != 0)
-                .map(|v| set("memory", "memory.low", or_max(v))),
-        );
-    }
-    out.extend(
-        resources
-            .pids()
-            .as_ref()
-            .map(|p| set("pids", "pids.max", pids_limit(p.limit()))),
-    );
-    if let Some(io) = resources.block_io() {
-        out.extend(io.weight().filter(|v| *v != 0).map(|v| {
-            set(
-                "io",
-                "io.weight",
-                1 + (u64::from(v.clamp(10, 1000)) - 10) * 9999 / 990,
-            )
-        }));
-        for device in io.weight_device().iter().flatten() {
-            out.extend(device.weight().map(|weight| {
-                let value = format!("{}:{} {weight}", device.major(), device.minor());
-                set("io", "io.bfq.weight", value)
-            }));
-        }
-        for ((file, _), (_, list)) in [("rbps", 0), ("wbps", 1), ("riops", 2), ("wiops", 3)]
-            .into_iter()
-            .zip(throttles(io))
-        {
-            for (major, minor, rate) in list {
-                out.push(set(
-                    "io",
-                    "io.max",
-                    format!("{major}:{minor} {file}={rate}"),
-                ));
-            }
-        }
-    }
-    for page in resources.hugepage_limits().iter().flatten() {
-        out.push(set(
-            "hugetlb",
-            format!("hugetlb.{}.max", page.page_size()),
-            page.limit(),
-        ));
-    }
-    out.extend(rdma(resources));
-    let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
-    unified.sort();
-    for (file, value) in unified {
-        if file.contains('/') {
-            return Err(Error::refused(format!(
-                "unified resource {file:?} must be a file name (no slashes)"
-            )));
-        }
-        out.push(set("unified", file.clone(), value));
-    }
-    Ok(out)
-}
-
-/// The config's swap counts memory as well; v2's does not.
-fn swap_alone(limit: Option<i64>, swap: i64) -> Result<String> {
-    match limit {
-        _ if swap < 0 => Ok("max".to_owned()),
-        Some(limit) if limit > 0 && swap >= limit => Ok((swap - limit).to_string()),
-        Some(limit) if limit > 0 => Err(Error::refused(format!(
-            "memory+swap limit {swap} is below the memory limit {limit}"
-        ))),
-        _ => Err(Error::refused(format!(
-            "memory+swap limit {swap} needs a memory limit"
-        ))),
-    }
 }
 
 #[cfg(test)]
@@ -410,20 +283,23 @@ mod tests {
     }
 
     const LIMITS: &str = r#"{
-        "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "cpus": "0-1"},
+        "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "burst": 1000, "cpus": "0-1"},
         "memory": {"limit": 67108864, "swap": 134217728, "reservation": 33554432},
         "pids": {"limit": 0},
-        "blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}]},
+        "blockIO": {"weight": 750, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}]},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 2097152}],
         "rdma": {"mlx5_1": {"hcaHandles": 3}}
     }"#;
 
     #[test]
     fn limits_become_v1_files() {
+        let without_weight = LIMITS.replace(r#""weight": 750, "#, "");
         assert_eq!(
-            lines(&v1(&resources(LIMITS))),
+            lines(&v1::settings(&resources(&without_weight)).unwrap()),
             [
                 "cpu.shares 1024",
                 "cpu.cfs_period_us 100000",
+                "cpu.cfs_burst_us 1000",
                 "cpu.cfs_quota_us 50000",
                 "cpuset.cpus 0-1",
                 "memory.limit_in_bytes 67108864",
@@ -431,6 +307,8 @@ mod tests {
                 "memory.soft_limit_in_bytes 33554432",
                 "pids.max 1",
                 "blkio.throttle.read_bps_device 8:0 1000",
+                "hugetlb.2MB.limit_in_bytes 2097152",
+                "hugetlb.2MB.rsvd.limit_in_bytes 2097152",
                 "rdma.max mlx5_1 hca_handle=3 hca_object=max",
             ]
         );
@@ -439,23 +317,36 @@ mod tests {
     #[test]
     fn limits_become_v2_files() {
         assert_eq!(
-            lines(&v2(&resources(LIMITS)).unwrap()),
+            lines(&v2::settings(&resources(LIMITS), false).unwrap()),
             [
-                "cpu.weight 39",
+                "cpu.weight 100",
+                "cpu.max.burst 1000",
                 "cpu.max 50000 100000",
                 "cpuset.cpus 0-1",
                 "memory.swap.max 67108864",
                 "memory.max 67108864",
                 "memory.low 33554432",
                 "pids.max 1",
+                "io.weight 7475",
                 "io.max 8:0 rbps=1000",
+                "hugetlb.2MB.max 2097152",
+                "hugetlb.2MB.rsvd.max 2097152",
                 "rdma.max mlx5_1 hca_handle=3 hca_object=max",
             ]
         );
     }
 
     #[test]
-    fn swap_below_memory_is_refused() {
-        assert!(v2(&resources(r#"{"memory": {"limit": 100, "swap": 50}}"#)).is_err());
+    fn unified_files_come_last_and_belong_to_v2() {
+        let both = resources(
+            r#"{"pids": {"limit": 9}, "unified": {"pids.max": "7", "memory.high": "1\n"}}"#,
+        );
+        assert_eq!(
+            lines(&v2::settings(&both, false).unwrap()),
+            ["pids.max 9", "memory.high 1\n", "pids.max 7"]
+        );
+        assert!(v1::settings(&both).is_err());
+        let path = resources(r#"{"unified": {"../pids.max": "7"}}"#);
+        assert!(v2::settings(&path, false).is_err());
     }
 }

@@ -18,7 +18,7 @@ impl Group {
     fn new(name: &str) -> Self {
         let path = PathBuf::from(format!("/cgroup-test-{name}-{}", std::process::id()));
         let group = Cgroup::named(&Host::detect().unwrap(), &path).unwrap();
-        assert!(group.create().unwrap().all);
+        assert!(group.create(&LinuxResources::default()).unwrap().all);
         Self(group)
     }
 
@@ -127,14 +127,14 @@ fn a_frozen_group_is_counted_and_thaws() {
 #[test]
 fn what_was_there_before_is_told_from_what_was_made() {
     let group = Group::new("made");
-    let made = group.0.create().unwrap();
+    let made = group.0.create(&LinuxResources::default()).unwrap();
     assert!(!made.all);
     assert!(made.new.dirs().is_empty());
     made.new.delete().unwrap();
     assert!(group.0.exists());
     let (_, gone) = group.0.dirs().first_key_value().unwrap();
     std::fs::remove_dir(gone).unwrap();
-    let made = group.0.create().unwrap();
+    let made = group.0.create(&LinuxResources::default()).unwrap();
     let all = group
         .0
         .dirs()

@@ -301,7 +301,7 @@ fn spawn(
         sibling: false,
     };
     globals.log.debug(phrases::DEBUG_CLONE);
-    match clone3(wanted).context(starting)? {
+    match into_group(wanted, record, args).context(starting)? {
         Forked::Child => init.run(theirs),
         Forked::Parent { pid, pidfd } => {
             drop(init);
@@ -330,6 +330,28 @@ fn ask_agent(record: &Record, pid: i32, listener: &OwnedFd) -> Result<()> {
             agent.hand_over(listener.as_fd(), pid, &shape(record, Status::Running, None))
         }
         None => Ok(()),
+    }
+}
+
+/// A container that has made groups below its own and turned controllers on for them has no room for processes in its own
+/// (`EBUSY`); the new process then goes where the container's first process is.
+fn into_group(wanted: Clone<'_>, record: &Record, args: &ExecArgs) -> std::io::Result<Forked> {
+    let busy = |e: &std::io::Error| e.raw_os_error() == Some(nix::libc::EBUSY);
+    match clone3(wanted) {
+        Err(e) if busy(&e) && wanted.cgroup.is_some() && args.cgroup.is_empty() => {
+            let beside = host::cgroups()
+                .ok()
+                .and_then(|host| Cgroup::of_process(&host, record.init_process_pid).ok());
+            let Some(dir) = beside.as_ref().and_then(Cgroup::unified_dir) else {
+                return Err(e);
+            };
+            let dir = kernel::path::open_dir(dir)?;
+            clone3(Clone {
+                cgroup: Some(dir.as_fd()),
+                ..wanted
+            })
+        }
+        other => other,
     }
 }
 

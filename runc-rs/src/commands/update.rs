@@ -34,6 +34,12 @@ pub(super) fn run(globals: &Globals, args: &UpdateArgs) -> Result<()> {
         }
         None => from_flags(args)?,
     };
+    let old = record
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.resources().as_ref());
+    let resources = with_the_other_half(resources, old);
     record
         .cgroup()
         .update(&resources)
@@ -43,6 +49,23 @@ pub(super) fn run(globals: &Globals, args: &UpdateArgs) -> Result<()> {
         linux.set_resources(Some(merged));
     }
     place.save(&record)
+}
+
+/// A quota is nothing without its period: where only one of the two is given, the other stays what it was.
+fn with_the_other_half(mut new: LinuxResources, old: Option<&LinuxResources>) -> LinuxResources {
+    let set = |n: Option<u64>| n.is_some_and(|n| n != 0);
+    let old = old.and_then(|r| r.cpu().as_ref());
+    let cpu = new.cpu().clone();
+    if let (Some(mut cpu), Some(old)) = (cpu, old) {
+        let quota = cpu.quota().is_some_and(|q| q != 0);
+        if quota && !set(cpu.period()) {
+            cpu.set_period(old.period());
+        } else if !quota && set(cpu.period()) {
+            cpu.set_quota(old.quota());
+        }
+        new.set_cpu(Some(cpu));
+    }
+    new
 }
 
 fn from_flags(args: &UpdateArgs) -> Result<LinuxResources> {

@@ -383,6 +383,13 @@ fn bind_rootfs(rootfs: &Path, shared: bool) -> Result<OwnedFd, StepError> {
     Ok(tree)
 }
 
+fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+/// Where every host with one hierarchy has it.
+const V2_ROOT: &str = "/sys/fs/cgroup";
+
 fn mount_cgroups(
     root: BorrowedFd<'_>,
     wanted: &Mounting,
@@ -393,13 +400,18 @@ fn mount_cgroups(
     let place = path::make_dirs_in(root, &wanted.destination, 0o755)?;
     let bind = |dir: &Path| mount::open_tree(mount::cwd(), dir, Tree::Clone { recursive: true });
     if v2 {
-        let dir = views
-            .first()
-            .map_or(Path::new("/sys/fs/cgroup"), |view| view.dir.as_path());
+        let own = views.first().map(|view| view.dir.as_path());
         let tree = if namespaced {
-            mount::new_filesystem("cgroup2", Some("cgroup"), &[], wanted.set)?
+            match mount::new_filesystem("cgroup2", Some("cgroup"), &[], wanted.set) {
+                // A user namespace may not mount what it does not own.
+                Err(e) if [Errno::EPERM, Errno::EBUSY].contains(&errno_of(&e)) => {
+                    bind(own.unwrap_or(V2_ROOT.as_ref()))?
+                }
+                other => other?,
+            }
         } else {
-            bind(dir)?
+            // All there is. Mounting it anew from here would reset the options that the host has mounted it with.
+            bind(V2_ROOT.as_ref())?
         };
         mount::set_attr(
             tree.as_fd(),

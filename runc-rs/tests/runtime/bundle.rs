@@ -150,6 +150,7 @@ impl Bundle {
             .unwrap()
             .map(|e| e.unwrap().path());
         hierarchies
+            .chain([PathBuf::from("/sys/fs/cgroup")])
             .map(|h| h.join(format!("runc-rs-test-{}", self.id)))
             .filter(|p| p.is_dir())
             .collect()

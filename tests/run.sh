@@ -7,7 +7,9 @@
 # 2. checks: fmt, clippy, rustdoc, cargo-deny; each counts as one test.
 # 3. tests: unit, integration and black-box tests of the whole workspace,
 #    with the programs built beforehand in the same profile.
-# 4. the count: the last line is `N passed, N failed, N skipped`.
+# 4. machine: some of them again in a virtual machine (tests/vm/run.sh), and
+#    those that need cgroup v2, systemd or AppArmor.
+# 5. the count: the last line is `N passed, N failed, N skipped`.
 #
 # A test that meets a gap from tests/known-gaps.txt notes it in $TESTS_SKIPPED
 # and counts as skipped; a gap that is not listed there fails its test.
@@ -18,9 +20,13 @@ cargo=${CARGO:-cargo}
 target=${CARGO_TARGET_DIR:-$PWD/target}
 mkdir -p "$target"
 log=$target/test-log.txt
+machine_log=$target/vm-log.txt
 export TESTS_SKIPPED=$target/test-skipped.txt
+TESTS_IGNORED=$target/test-ignored.txt
 : >"$TESTS_SKIPPED"
+: >"$TESTS_IGNORED"
 passed=0 failed=0 skipped=0
+gated_before=0 counted_failed=0
 failures=()
 
 check() { # NAME COMMAND...
@@ -82,8 +88,18 @@ run_tests() {
 	local ended=0
 	timeout --foreground 1800 "$cargo" test --workspace --no-fail-fast 2>&1 | tee "$log" || ended=${PIPESTATUS[0]}
 
-	local started results
-	read -r tests_passed tests_failed tests_ignored results < <(awk '
+	count "$log" ''
+	if [ "$ended" -ne 0 ] && [ "$counted_failed" -eq 0 ]; then
+		failed=$((failed + 1))
+		failures+=("$cargo test ended with status $ended")
+	fi
+}
+
+# What a log in cargo's form says, added to the totals. PREFIX tells its tests
+# from another log's.
+count() { # LOG PREFIX
+	local log=$1 prefix=$2 started results tests_passed tests_ignored
+	read -r tests_passed counted_failed tests_ignored results < <(awk '
 		/^test result: / {
 			for (i = 1; i <= NF; i++) {
 				if ($(i + 1) ~ /^passed/) p += $i
@@ -96,19 +112,32 @@ run_tests() {
 	started=$(grep -cE '^ +(Running|Doc-tests) ' "$log")
 	local gated
 	gated=$(grep -vc '^AdvisoryDatabase' "$TESTS_SKIPPED")
+	gated=$((gated - gated_before))
+	gated_before=$((gated_before + gated))
 	passed=$((passed + tests_passed - gated))
-	failed=$((failed + tests_failed))
+	failed=$((failed + counted_failed))
 	skipped=$((skipped + gated + tests_ignored))
-	sed -nE 's/^test (.*::)?([^:]+) \.\.\. ignored.*$/\2: \1\2/p' "$log" >>"$TESTS_SKIPPED"
-	while read -r line; do failures+=("$line"); done < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
+	sed -nE 's/^test (.*::)?([^:]+) \.\.\. ignored.*$/\2: \1\2/p' "$log" >>"$TESTS_IGNORED"
+	while read -r line; do failures+=("$prefix$line"); done < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
 	# A test program that was killed, or never built, reports no result.
 	local silent=$((started - results))
 	if [ "$silent" -gt 0 ]; then
 		failed=$((failed + silent))
-		failures+=("$silent test programs ended without a result")
-	elif [ "$ended" -ne 0 ] && [ "$tests_failed" -eq 0 ]; then
+		counted_failed=$((counted_failed + silent))
+		failures+=("$prefix$silent test programs ended without a result")
+	fi
+}
+
+# The same and more on cgroup v2, under systemd and AppArmor.
+run_machine() {
+	printf '\n== machine: tests/vm/run.sh\n'
+	local ended=0
+	tests/vm/run.sh 2>&1 | tee "$machine_log" || ended=${PIPESTATUS[0]}
+	sed -n 's/^vm: skipped //p' "$machine_log" >>"$TESTS_SKIPPED"
+	count "$machine_log" 'vm: '
+	if [ "$ended" -ne 0 ]; then
 		failed=$((failed + 1))
-		failures+=("$cargo test ended with status $ended")
+		failures+=("vm: tests/vm/run.sh ended with status $ended")
 	fi
 }
 
@@ -124,9 +153,10 @@ all)
 	fi
 	run_checks
 	run_tests
+	run_machine
 	;;
 *)
-	sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
+	sed -n '2,16s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 	;;
 esac
@@ -134,7 +164,7 @@ esac
 echo
 if [ "$skipped" -gt 0 ]; then
 	echo 'Skipped (each is listed with its reason in tests/known-gaps.txt):'
-	sort "$TESTS_SKIPPED" | while IFS=: read -r need what; do
+	sort "$TESTS_SKIPPED" "$TESTS_IGNORED" | while IFS=: read -r need what; do
 		printf '  %s:%s\n    %s\n' "$need" "$what" "$(sed -n "s/^${need}[[:space:]]*#* *//p" tests/known-gaps.txt)"
 	done
 fi

@@ -29,6 +29,11 @@ needs() {
 		runc|test bench|runc|the runtime that runc-rs is compared with
 		crun|bench|crun|the other runtime of the benchmark
 		criu|test|criu|checkpoints and restores containers for runtime and shim
+		qemu-system-x86|test|qemu-system-x86_64|the machine with cgroup v2, systemd and AppArmor that tests run in
+		mmdebstrap|test|mmdebstrap|makes the root of that machine
+		debian-archive-keyring|test|/usr/share/keyrings/debian-archive-keyring.gpg|mmdebstrap verifies the packages with it
+		e2fsprogs|test|mke2fs|makes its disks
+		binutils|test|strip|keeps what is copied onto them small
 		util-linux|run test bench|setsid|gives an interactive test its terminal; unshare is the floor of the benchmark
 	TABLE
 }

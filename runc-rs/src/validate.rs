@@ -274,7 +274,25 @@ fn check_supported(linux: Option<&Linux>) -> Result<()> {
             "intelRdt is specified in config, but Intel RDT is not supported",
         ));
     }
+    let resources = linux.and_then(|l| l.resources().as_ref());
+    let huge = resources.and_then(|r| r.hugepage_limits().as_ref());
+    for (at, limit) in huge.into_iter().flatten().enumerate() {
+        if !is_page_size(limit.page_size()) {
+            return Err(mistake(
+                &format!("/linux/resources/hugepageLimits/{at}/pageSize"),
+                format!("expected a size as in 2MB, got {:?}", limit.page_size()),
+            ));
+        }
+    }
     Ok(())
+}
+
+/// A number of kilo-, mega- or gigabytes as the kernel writes it: it becomes part of a file's name.
+fn is_page_size(text: &str) -> bool {
+    let number = ["KB", "MB", "GB"].iter().find_map(|u| text.strip_suffix(u));
+    number.is_some_and(|n| {
+        !n.is_empty() && !n.starts_with('0') && n.bytes().all(|b| b.is_ascii_digit())
+    })
 }
 
 /// The memory policy of a config.
@@ -456,6 +474,23 @@ mod tests {
             message(r#"{"uidMappings":[{"containerID":0,"hostID":1,"size":1}]}"#)
                 .contains("isn't enabled")
         );
+    }
+
+    #[test]
+    fn a_page_size_is_the_kernels_and_no_path() {
+        let limits = |size: &str| {
+            check(&format!(
+                r#"{{"resources":{{"hugepageLimits":[{{"pageSize":"{size}","limit":1}}]}}}}"#
+            ))
+        };
+        assert!(limits("2MB").is_ok());
+        for wrong in ["64kB", "MB", "02MB", "../2MB", "2"] {
+            let message = limits(wrong).unwrap_err().chain();
+            assert!(
+                message.contains("/hugepageLimits/0/pageSize"),
+                "{wrong}: {message}"
+            );
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@
 #    with the programs built beforehand in the same profile.
 # 4. machine: some of them again in a virtual machine (tests/vm/run.sh), and
 #    those that need cgroup v2, systemd or AppArmor.
-# 5. the count: the last line is `N passed, N failed, N skipped`.
+# 5. fuzzing: each target of tests/fuzz counts as one test, for FUZZ_SECONDS.
+# 6. the count: the last line is `N passed, N failed, N skipped`.
 #
 # A test that meets a gap from tests/known-gaps.txt notes it in $TESTS_SKIPPED
 # and counts as skipped; a gap that is not listed there fails its test.
@@ -141,6 +142,25 @@ run_machine() {
 	fi
 }
 
+run_fuzz() {
+	printf '\n== fuzzing: tests/fuzz/run.sh, %s seconds for each target\n' "${FUZZ_SECONDS:-60}"
+	local outcome name rest told=0 targets=(tests/fuzz/targets/*.rs)
+	while read -r outcome name rest; do
+		echo "$outcome $name $rest"
+		told=$((told + 1))
+		if [ "$outcome" = ok ]; then
+			passed=$((passed + 1))
+		else
+			failed=$((failed + 1))
+			failures+=("fuzzing: $name")
+		fi
+	done < <(tests/fuzz/run.sh)
+	if [ "$told" -ne ${#targets[@]} ]; then
+		failed=$((failed + 1))
+		failures+=("fuzzing: $told of ${#targets[@]} targets were run")
+	fi
+}
+
 case ${1:-} in
 check)
 	tests/setup/packages.sh build || exit 1
@@ -154,9 +174,10 @@ all)
 	run_checks
 	run_tests
 	run_machine
+	run_fuzz
 	;;
 *)
-	sed -n '2,16s/^# \{0,1\}//p' "$0" >&2
+	sed -n '2,17s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 	;;
 esac

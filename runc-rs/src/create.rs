@@ -12,6 +12,9 @@ mod group;
 mod sources;
 mod spawn;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use spawn::map_lines;
+
 pub(crate) use converse::{converse, start_and_hear};
 
 use std::collections::BTreeMap;

@@ -42,6 +42,9 @@ mod create;
 
 mod commands;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 /// Runs the program; the value is its exit code.
 #[must_use]
 pub fn main() -> std::process::ExitCode {

@@ -108,12 +108,17 @@ pub(crate) fn program(profile: &LinuxSeccomp, root: &Path) -> Result<Option<Prog
     if let Some(bytes) = read_cached(&file) {
         return Ok(Some(Program { bytes, flags }));
     }
-    let filter = compile(profile, BINARY_TREE).context(|| "compile seccomp profile".to_owned())?;
-    let own = export(&filter).context(|| "export seccomp program".to_owned())?;
-    let bytes = [newer_calls::refusal(profile, &architectures(profile)), own].concat();
+    let bytes = compiled(profile)?;
     // A cache that cannot be written costs the next start ten milliseconds, not this one its success.
     let _next_time = write_cached(&file, &bytes);
     Ok(Some(Program { bytes, flags }))
+}
+
+/// The program's bytes, made anew.
+pub(crate) fn compiled(profile: &LinuxSeccomp) -> Result<Vec<u8>> {
+    let filter = compile(profile, BINARY_TREE).context(|| "compile seccomp profile".to_owned())?;
+    let own = export(&filter).context(|| "export seccomp program".to_owned())?;
+    Ok([newer_calls::refusal(profile, &architectures(profile)), own].concat())
 }
 
 fn flags(profile: &LinuxSeccomp) -> u64 {

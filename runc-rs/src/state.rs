@@ -208,7 +208,11 @@ impl Record {
 
 /// When process `pid` started, in clock ticks since boot; `None` if there is none or it is dead and only waits to be reaped.
 pub(crate) fn process_start(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    start_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The same by the text of `/proc/PID/stat` (`proc_pid_stat(5)`).
+pub(crate) fn start_in(stat: &str) -> Option<u64> {
     // The name, field 2, is in parentheses and may hold anything.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;

@@ -163,7 +163,7 @@ fn encode(message: &FromInit) -> Vec<u8> {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<FromInit> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<FromInit> {
     let (kind, rest) = bytes.split_first()?;
     match kind {
         b'p' => Some(FromInit::Pid(i32::from_ne_bytes(rest.try_into().ok()?))),

@@ -16,6 +16,7 @@ job=${1:-}
 needs() {
 	cat <<-'TABLE'
 		gcc|build run test bench|gcc|links the programs, compiles SQLite, ring and zstd
+		g++|test|g++|compiles libFuzzer, which fuzzes the parsers of runc-rs
 		libc6-dev|build run test bench|/usr/lib/x86_64-linux-gnu/libc.a|the programs are linked statically
 		libseccomp-dev|build run test bench|/usr/lib/x86_64-linux-gnu/libseccomp.a|runc-rs compiles system call filters with it
 		pkg-config|build run test bench|pkg-config|finds libseccomp for the compiler

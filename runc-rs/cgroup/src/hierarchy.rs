@@ -44,16 +44,25 @@ impl Host {
             .map_err(|e| Error::new(format!("open {ROOT}"), e))?;
         let magic = kernel::path::filesystem_type(root.as_fd())
             .map_err(|e| Error::new(format!("look at {ROOT}"), e))?;
-        let own = parse_own(&read("/proc/self/cgroup")?);
+        let groups = read("/proc/self/cgroup")?;
         if magic == kernel::path::CGROUP2_MAGIC {
             let mounts = BTreeMap::from([(String::new(), PathBuf::from(ROOT))]);
             return Ok(Self {
                 layout: Layout::V2,
                 mounts,
-                own,
+                own: parse_own(&groups),
             });
         }
-        let (mounts, hybrid) = parse_mounts(&read("/proc/self/mountinfo")?);
+        Self::parse(&read("/proc/self/mountinfo")?, &groups)
+    }
+
+    /// A host of version 1 (or hybrid) by the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
+    ///
+    /// # Errors
+    /// If no hierarchy is mounted.
+    pub fn parse(mountinfo: &str, groups: &str) -> Result<Self> {
+        let own = parse_own(groups);
+        let (mounts, hybrid) = parse_mounts(mountinfo);
         if mounts.is_empty() {
             return Err(Error::refused(format!(
                 "find cgroups: nothing is mounted below {ROOT}"

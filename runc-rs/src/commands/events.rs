@@ -57,7 +57,7 @@ fn line(kind: &str, id: &str, data: Option<&Value>) -> String {
 }
 
 /// `5s`, `500ms`, `1m`, as Go writes them; more than nothing.
-fn duration(text: &str) -> Result<Duration> {
+pub(super) fn duration(text: &str) -> Result<Duration> {
     let wrong = || {
         Failure::new(format!(
             "duration interval must be greater than 0, got {text:?}"

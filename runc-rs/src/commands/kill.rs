@@ -79,7 +79,7 @@ pub(super) fn signal_all(record: &Record, signal: i32) -> Result<()> {
 }
 
 /// `9`, `KILL`, `SIGKILL`, `kill`, `RTMIN+3`.
-fn number(text: &str) -> Result<i32> {
+pub(super) fn number(text: &str) -> Result<i32> {
     let unknown = || Failure::new(format!("unknown signal {text:?}"));
     if let Ok(number) = text.parse::<i32>() {
         return if (0..=64).contains(&number) {

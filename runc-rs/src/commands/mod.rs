@@ -16,6 +16,19 @@ mod state;
 mod suspend;
 mod update;
 
+/// Parsers that [`crate::fuzzing`] feeds.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod parsers {
+    pub(crate) use super::state::document;
+
+    /// What a word of the command line may be taken for.
+    pub(crate) fn words(text: &str) {
+        drop(super::update::bytes(text));
+        drop(super::kill::number(text));
+        drop(super::events::duration(text));
+    }
+}
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ pub(super) fn run(globals: &Globals, id: &str) -> Result<()> {
 }
 
 /// The state as runc prints it (`full`), or as hooks get it.
-pub(super) fn document(record: &Record, status: Status, full: bool) -> Result<Vec<u8>> {
+pub(crate) fn document(record: &Record, status: Status, full: bool) -> Result<Vec<u8>> {
     let document = shape(record, status, full.then(String::new));
     let text = if full {
         serde_json::to_vec_pretty(&document)

@@ -105,7 +105,7 @@ fn from_flags(args: &UpdateArgs) -> Result<LinuxResources> {
 }
 
 /// `-1`, `1048576`, `64m`, `1GiB`: units are powers of 1024.
-fn bytes(text: &str) -> Result<i64> {
+pub(super) fn bytes(text: &str) -> Result<i64> {
     let wrong = || Failure::new(format!("expected a number of bytes, got {text:?}"));
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '-')

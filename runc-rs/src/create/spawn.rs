@@ -274,12 +274,15 @@ fn take_over(init: &Init<'_>, channel: Channel, joined: u64) -> ! {
     }
 }
 
-fn write_map(pid: i32, file: &str, maps: Option<&[LinuxIdMapping]>) -> Result<()> {
-    let lines: String = maps
-        .into_iter()
-        .flatten()
+/// Mappings as `user_namespaces(7)` has them.
+pub(crate) fn map_lines(maps: &[LinuxIdMapping]) -> String {
+    maps.iter()
         .map(|m| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size()))
-        .collect();
+        .collect()
+}
+
+fn write_map(pid: i32, file: &str, maps: Option<&[LinuxIdMapping]>) -> Result<()> {
+    let lines = map_lines(maps.unwrap_or_default());
     let path = format!("/proc/{pid}/{file}");
     fs::write(&path, &lines).context(|| format!("write {:?} to {path}", lines.trim_end()))
 }

@@ -9,6 +9,9 @@ mod identity;
 mod program;
 mod rootfs;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use program::{diagnose, home_in};
+
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};

@@ -48,7 +48,7 @@ fn home_of(uid: u32) -> Option<String> {
     home_in(&String::from_utf8_lossy(&bytes), uid)
 }
 
-fn home_in(passwd: &str, uid: u32) -> Option<String> {
+pub(crate) fn home_in(passwd: &str, uid: u32) -> Option<String> {
     passwd
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>())
@@ -110,7 +110,7 @@ fn runnable(path: &Path) -> Result<(), ProgramFault> {
 }
 
 /// Looks into the file for what would make exec fail. What cannot be read is left to exec.
-fn diagnose(path: &Path) -> Result<(), ProgramFault> {
+pub(crate) fn diagnose(path: &Path) -> Result<(), ProgramFault> {
     let nonblocking = nix::fcntl::OFlag::O_NONBLOCK.bits();
     let Ok(mut file) = OpenOptions::new()
         .read(true)
@@ -199,7 +199,7 @@ fn foreign_machine(head: &[u8]) -> Option<String> {
 fn elf_interpreter(head: &[u8], file: &mut File) -> Option<String> {
     let wide = head.get(4) == Some(&2);
     let number = |at: usize, len: usize| -> Option<u64> {
-        head.get(at..at + len)?
+        head.get(at..at.checked_add(len)?)?
             .iter()
             .rev()
             .try_fold(0_u64, |n, byte| Some(n << 8 | u64::from(*byte)))
@@ -211,11 +211,12 @@ fn elf_interpreter(head: &[u8], file: &mut File) -> Option<String> {
     };
     for index in 0..count.min(64) {
         let at = usize::try_from(table.checked_add(index * entry)?).ok()?;
-        if number(at, 4)? == 3 {
+        let field = |offset: usize, len| number(at.checked_add(offset)?, len);
+        if field(0, 4)? == 3 {
             let (offset, size) = if wide {
-                (number(at + 8, 8)?, number(at + 32, 8)?)
+                (field(8, 8)?, field(32, 8)?)
             } else {
-                (number(at + 4, 4)?, number(at + 16, 4)?)
+                (field(4, 4)?, field(16, 4)?)
             };
             let mut bytes = vec![0; usize::try_from(size.min(4096)).ok()?];
             std::os::unix::fs::FileExt::read_exact_at(file, &mut bytes, offset).ok()?;

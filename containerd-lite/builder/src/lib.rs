@@ -7,6 +7,9 @@
 //! 3. [`stages`] makes the graph: which stage is based on which, and what the target needs.
 //! 4. [`config`] is the image's document; [`state`] takes a stage's instructions one by one and turns them into changes of it
 //!    and into [`ops`], the steps that change files.
+//!
+//! Then what touches files: a [`source`] answers the same for a context and for a mounted tree, and [`copy`] writes from one
+//! into an image.
 
 pub mod dockerfile;
 
@@ -22,3 +25,7 @@ pub mod stages;
 pub mod config;
 pub mod ops;
 pub mod state;
+
+pub mod source;
+
+pub mod copy;

@@ -9,7 +9,11 @@
 //!    and into [`ops`], the steps that change files.
 //!
 //! Then what touches files: a [`source`] answers the same for a context and for a mounted tree, and [`copy`] writes from one
-//! into an image.
+//! into an image; [`client`] asks for a [`context`]; [`rootfs`] opens snapshots, [`stubs`] cleans up after a runtime's mounts,
+//! [`archive`] unpacks; [`process`] runs a step by its [`spec`].
+//!
+//! Last the build itself: [`cache`], [`layer`] and [`export`] keep results; `step`, `run_step` and `stage` do the work, and
+//! [`Builder`] is the way in. [`news`] is what it tells meanwhile.
 
 pub mod dockerfile;
 
@@ -29,3 +33,30 @@ pub mod state;
 pub mod source;
 
 pub mod copy;
+
+pub mod client;
+pub mod news;
+
+pub mod context;
+
+pub mod rootfs;
+pub mod spec;
+pub mod stubs;
+
+pub mod archive;
+pub mod process;
+
+pub mod cache;
+pub mod export;
+pub mod layer;
+
+mod build;
+mod run_step;
+mod stage;
+mod step;
+
+pub use build::{Builder, BuilderConfig, Request};
+pub use export::Exported;
+
+/// The snapshotter of everything that is built.
+pub(crate) const SNAPSHOTTER: &str = "overlayfs";

@@ -57,13 +57,15 @@ pub async fn run(config: &Config) -> Result<(), StartError> {
     let shims = listen(&core.config.ttrpc_address(), 0o600)?;
     tokio::spawn(ttrpc_events::serve(shims, core.tasks.clone()));
     let engine = open_engine(config, &core).await?;
+    let builder = engine::build::open(&engine).await;
+    let builder = builder.map_err(|err| StartError::new("open the builder", err))?;
     let introspection = IntrospectionApi::open(&config.root)
         .await
         .map_err(|err| StartError::new("know this installation", err))?;
 
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let server = Server::builder()
-        .add_routes(services::routes(&core, engine, introspection).await)
+        .add_routes(services::routes(&core, engine, builder, introspection).await)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
             // A closed channel means the same as a message: stop.
             let _ = stopped.await;

@@ -2,6 +2,7 @@
 //! an adapter.
 
 use engine::Engine;
+use engine::build::Builder;
 use lite_core::Core;
 use proto::containerd::services::containers::v1::containers_server::ContainersServer;
 use proto::containerd::services::content::v1::content_server::ContentServer;
@@ -30,14 +31,19 @@ use crate::api::version::VersionApi;
 use crate::collector::Collector;
 
 /// Every service on the gRPC socket, over `core` and `engine`.
-pub(crate) async fn routes(core: &Core, engine: Engine, introspection: IntrospectionApi) -> Routes {
+pub(crate) async fn routes(
+    core: &Core,
+    engine: Engine,
+    builder: Builder,
+    introspection: IntrospectionApi,
+) -> Routes {
     let (health_reporter, health) = tonic_health::server::health_reporter();
     health_reporter
         .set_service_status("", tonic_health::ServingStatus::Serving)
         .await;
     let mut routes = RoutesBuilder::default();
     routes.add_service(health);
-    routes.add_service(crate::api::engine::service(engine));
+    routes.add_service(crate::api::engine::service(engine, builder));
     let collector = Collector::start(core.clone());
     routes.add_service(VersionServer::new(VersionApi));
     routes.add_service(NamespacesServer::new(NamespacesApi::new(

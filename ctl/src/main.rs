@@ -3,11 +3,13 @@
 //!
 //! 1. [`cli`] says what may be typed, [`parse`] turns values into types.
 //! 2. [`client`] connects to the daemon, starting one if none was named.
-//! 3. [`commands`] has one file for each command; those that stay with a
+//! 3. [`build_context`] is what a build may see of the client's files.
+//! 4. [`commands`] has one file for each command; those that stay with a
 //!    process hold a [`session`].
-//! 4. [`render`] turns answers into text; [`out`] writes it.
-//! 5. A [`failure`] becomes one line on stderr and an exit code here.
+//! 5. [`render`] turns answers into text; [`out`] writes it.
+//! 6. A [`failure`] becomes one line on stderr and an exit code here.
 
+mod build_context;
 mod cli;
 mod client;
 mod commands;
@@ -19,10 +21,10 @@ mod session;
 
 use std::process::exit;
 
-use cli::{Action, Cli, ContainerAction, ImageAction};
+use cli::{Action, BuilderAction, Cli, ContainerAction, ImageAction};
 use commands::{
-    attach, completion, create, each, exec, images, inspect, load, logs, ps, pull, run, start,
-    version,
+    attach, build, completion, create, each, exec, images, inspect, load, logs, ps, pull, run,
+    start, version,
 };
 use failure::Failure;
 use parse::host::Host;
@@ -145,6 +147,10 @@ async fn dispatch(host: &Host, action: &Action) -> Result<u8, Failure> {
             images::run(client, args).await
         }
         Action::Rmi(args) | Action::Image(ImageAction::Rm(args)) => each::rmi(client, args).await,
+        Action::Build(args)
+        | Action::Builder(BuilderAction::Build(args))
+        | Action::Image(ImageAction::Build(args)) => build::run(client, args).await,
+        Action::Builder(BuilderAction::Prune(args)) => build::prune(client, args).await,
         Action::Load(args) | Action::Image(ImageAction::Load(args)) => {
             load::run(client, args).await
         }

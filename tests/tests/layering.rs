@@ -16,7 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shim", &["proto", "ttrpc-wire", "kernel", "cgroup"]),
     ("registry", &[]),
     ("lite-core", &["proto", "ttrpc-wire", "kernel", "registry"]),
-    ("engine", &["lite-core", "kernel"]),
+    ("builder", &["lite-core", "kernel"]),
+    ("engine", &["lite-core", "builder", "kernel"]),
     (
         "containerd-lite",
         &["proto", "ttrpc-wire", "lite-core", "engine"],
@@ -32,8 +33,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const SHARP: &[(&str, &[&str])] = &[
     ("libc", &["kernel"]),
     // Safe calls that nix has not: extended attributes and *at(2) for layers,
-    // peer credentials and terminals for the shim.
-    ("rustix", &["kernel", "shim", "lite-core"]),
+    // builds and image files, peer credentials and terminals for the shim.
+    ("rustix", &["kernel", "shim", "lite-core", "builder"]),
     ("libseccomp", &["runc-rs"]),
     (
         "tokio",
@@ -42,6 +43,7 @@ const SHARP: &[(&str, &[&str])] = &[
             "shim",
             "registry",
             "lite-core",
+            "builder",
             "engine",
             "containerd-lite",
             "ctl",

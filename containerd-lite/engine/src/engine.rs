@@ -223,7 +223,7 @@ impl Engine {
 
     /// Collects what a failed transfer has brought. Its error is the one to
     /// tell; what cannot be collected now is at the next collection.
-    pub(crate) async fn sweep(&self) {
+    pub async fn sweep(&self) {
         let core = self.core().clone();
         let swept = lite_core::blocking(move || lite_core::gc::collect(&core)).await;
         if let Err(err) = swept {

@@ -49,6 +49,7 @@ pub mod logs;
 pub mod streams;
 
 pub mod attach;
+pub mod build;
 pub mod exec;
 pub mod load;
 pub mod pull;

@@ -6,6 +6,7 @@
 //! 3. [`help`] prints them in Docker's layout, [`refusal`] says in Docker's
 //!    words what is wrong with a line.
 
+pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod help;
 pub(crate) mod image;
@@ -15,6 +16,7 @@ pub(crate) mod system;
 use clap::builder::TypedValueParser;
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use build::BuildArgs;
 use container::{
     AttachArgs, CreateArgs, ExecArgs, KillArgs, LogsArgs, PsArgs, RmArgs, RunArgs, StartArgs,
     StopArgs, WaitArgs,
@@ -56,6 +58,8 @@ pub(crate) enum Action {
     Exec(ExecArgs),
     /// List containers
     Ps(PsArgs),
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
     /// Download an image from a registry
     Pull(PullArgs),
     /// List images
@@ -71,6 +75,14 @@ pub(crate) enum Action {
         arg_required_else_help = true
     )]
     Container(ContainerAction),
+    /// Manage builds
+    #[command(
+        subcommand,
+        override_usage = "COMMAND",
+        subcommand_required = true,
+        arg_required_else_help = true
+    )]
+    Builder(BuilderAction),
     /// Manage images
     #[command(
         subcommand,
@@ -136,9 +148,20 @@ pub(crate) enum ContainerAction {
     Wait(WaitArgs),
 }
 
+/// `ctl builder …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuilderAction {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// Remove build cache
+    Prune(build::PruneArgs),
+}
+
 /// `ctl image …`: the same commands under their management name.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageAction {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
     /// Display detailed information on one or more images
     Inspect(image::InspectImageArgs),
     /// Load an image from a tar archive or STDIN

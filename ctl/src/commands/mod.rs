@@ -1,6 +1,7 @@
 //! The commands, one file each: ask the daemon, render what it says.
 
 pub(crate) mod attach;
+pub(crate) mod build;
 pub(crate) mod completion;
 pub(crate) mod create;
 pub(crate) mod each;

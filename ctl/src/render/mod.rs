@@ -1,5 +1,6 @@
 //! What came back, as text: pure functions from values to what is printed.
 
+pub(crate) mod build;
 pub(crate) mod clean;
 pub(crate) mod json;
 pub(crate) mod names;

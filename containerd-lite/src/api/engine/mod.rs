@@ -1,6 +1,7 @@
 //! `engine.v1`: Docker's semantics for ctl and other clients. A file per group
 //! of calls; this one only says which call goes where.
 
+mod build;
 mod containers;
 mod images;
 mod sessions;
@@ -9,6 +10,7 @@ mod version;
 use std::pin::Pin;
 
 use engine::Engine;
+use engine::build::Builder;
 use futures_util::Stream;
 use proto::engine::v1 as wire;
 use proto::engine::v1::engine_server::EngineServer;
@@ -16,14 +18,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::status::to_status;
 
-/// The service over `engine`.
+/// The service over `engine` and `builder`.
 #[must_use]
-pub fn service(engine: Engine) -> EngineServer<EngineApi> {
-    EngineServer::new(EngineApi(engine))
+pub fn service(engine: Engine, builder: Builder) -> EngineServer<EngineApi> {
+    EngineServer::new(EngineApi(engine, builder))
 }
 
 /// The adapter.
-pub struct EngineApi(Engine);
+pub struct EngineApi(Engine, Builder);
 
 type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -157,5 +159,20 @@ impl wire::engine_server::Engine for EngineApi {
         request: Request<Streaming<wire::SessionInput>>,
     ) -> Answer<Self::ExecStream> {
         answer(sessions::exec(&self.0, request.into_inner()).await)
+    }
+
+    type BuildStream = Messages<wire::BuildOutput>;
+    async fn build(
+        &self,
+        request: Request<Streaming<wire::BuildInput>>,
+    ) -> Answer<Self::BuildStream> {
+        answer(build::build(&self.0, &self.1, request.into_inner()).await)
+    }
+
+    async fn prune_builds(&self, _: Request<()>) -> Answer<()> {
+        let builder = self.1.clone();
+        let pruned = lite_core::blocking(move || builder.prune()).await;
+        self.0.sweep().await;
+        answer(pruned)
     }
 }

@@ -1,0 +1,68 @@
+//! Builds: the builder over this engine's core. A step is a container of the engine's with another process in it.
+
+use builder::BuilderConfig;
+use lite_core::{Kind, Reference, Result};
+use serde_json::Value;
+
+use crate::engine::Engine;
+use crate::record::Config;
+use crate::spec::{self, Inputs};
+use crate::user::User;
+
+pub use builder::client::{Ask, Client, Listed};
+pub use builder::news::{News, Teller};
+pub use builder::ops::Network;
+pub use builder::stages::Options;
+pub use builder::{Builder, Exported, Request};
+
+/// The time of files and images where nobody says one: the first that zip archives can hold, 1980-01-01. One fixed time, so
+/// that the same inputs make the same image.
+pub const DEFAULT_TIME_S: i64 = 315_532_800;
+
+/// Opens the builder, ending what builds of an earlier daemon left.
+///
+/// # Errors
+/// Those of the file system and the database.
+pub async fn open(engine: &Engine) -> Result<Builder> {
+    let config = BuilderConfig {
+        root: engine.config().root.join("builder"),
+        state: engine.config().state.join("builds"),
+        cgroup_parent: engine.config().cgroup_parent.clone(),
+        runtime: engine.config().default_runtime.clone(),
+        template: template(engine),
+    };
+    let opened = {
+        let engine = engine.clone();
+        lite_core::blocking(move || Builder::open(engine.core(), engine.ns(), config)).await?
+    };
+    opened.recover().await;
+    Ok(opened)
+}
+
+/// The names of an image, completed by Docker's rules.
+///
+/// # Errors
+/// InvalidArgument for what is no name.
+pub fn names(typed: &[String]) -> Result<Vec<String>> {
+    let full = |name: &String| match Reference::parse(name) {
+        Ok(reference) => Ok(reference.to_string()),
+        Err(err) => Err(Kind::InvalidArgument
+            .error(format!("invalid tag {name:?}"))
+            .because(err)),
+    };
+    typed.iter().map(full).collect()
+}
+
+/// The spec of a container that asks for nothing.
+fn template(engine: &Engine) -> Value {
+    spec::build(&Inputs {
+        config: &Config {
+            hostname: "build".to_owned(),
+            ..Config::default()
+        },
+        user: &User::default(),
+        host: engine.host(),
+        cgroups_path: "",
+        files: std::path::Path::new(""),
+    })
+}

@@ -147,6 +147,16 @@ impl Engine for Served {
     type ReadLogsStream = ReceiverStream<Result<LogEntry, Status>>;
     type AttachStream = ReceiverStream<Result<SessionOutput, Status>>;
     type ExecStream = ReceiverStream<Result<SessionOutput, Status>>;
+    type BuildStream = ReceiverStream<Result<BuildOutput, Status>>;
+
+    // Builds are tested with the daemon.
+    async fn build(&self, _: Request<Streaming<BuildInput>>) -> Reply<Self::BuildStream> {
+        Err(Status::unimplemented("build"))
+    }
+
+    async fn prune_builds(&self, _: Request<()>) -> Reply<()> {
+        Err(Status::unimplemented("prune_builds"))
+    }
 
     async fn version(&self, _: Request<()>) -> Reply<VersionResponse> {
         let version = "9.9".to_owned();

@@ -28,6 +28,7 @@ needs() {
 		podman|test|podman|real podman, another caller of runc-rs
 		iproute2|test|ip|gives those two a network of their own
 		runc|test bench|runc|the runtime that runc-rs is compared with
+		criu|test|working-criu|runc-rs saves and restores containers with it
 		crun|bench|crun|the other runtime of the benchmark
 		criu|test|criu|checkpoints and restores containers for runtime and shim
 		qemu-system-x86|test|qemu-system-x86_64|the machine with cgroup v2, systemd and AppArmor that tests run in
@@ -62,9 +63,41 @@ unpack_busybox() {
 	rm -rf "$scratch"
 }
 
+# A kernel may be too new for the distribution's criu. Then Debian's newest is
+# unpacked for us alone, with the libraries it needs.
+working_criu() {
+	local check=(env PATH="$PATH:/usr/sbin:/sbin" criu check)
+	[ "$(id -u)" -eq 0 ] || check=(sudo -n "${check[@]}")
+	[ -x "$tools/criu/criu" ] || "${check[@]}" >/dev/null 2>&1
+}
+
+unpack_criu() {
+	local scratch mirror file lib
+	scratch=$(mktemp -d)
+	mirror=$(sed -nE 's/^(URIs: *|deb +(\[[^]]*\] +)?)([^ ]+).*/\3/p' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -1)
+	mkdir -p "$scratch"/{lists,archives}/partial "$scratch/cache" "$tools/criu"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:?no mirror of Debian is configured} sid main" >"$scratch/sources.list"
+	local apt=(apt-get -q -o Dir::Etc::SourceList="$scratch/sources.list" -o Dir::Etc::SourceParts=/dev/null
+		-o Dir::State::Lists="$scratch/lists" -o Dir::State::status=/dev/null -o Dir::Cache="$scratch/cache"
+		-o Dir::Cache::archives="$scratch/archives" -o Debug::NoLocking=1 -o APT::Sandbox::User=)
+	"${apt[@]}" update
+	"${apt[@]}" --yes --no-install-recommends --download-only install criu
+	for file in "$scratch"/archives/*.deb; do
+		dpkg-deb -x "$file" "$tools/criu"
+	done
+	lib=$tools/criu/usr/lib/x86_64-linux-gnu
+	cat >"$tools/criu/criu" <<-RUN
+		#!/bin/sh
+		exec $lib/ld-linux-x86-64.so.2 --library-path $lib $tools/criu/usr/sbin/criu "\$@"
+	RUN
+	chmod 0755 "$tools/criu/criu"
+	rm -rf "$scratch"
+}
+
 present() { # PROBE
 	case $1 in
 	static-busybox) static_busybox ;;
+	working-criu) working_criu ;;
 	/*) [ -e "$1" ] ;;
 	*) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 ;;
 	esac
@@ -117,6 +150,8 @@ fetch() {
 	for package in "${missing[@]}"; do
 		if [ "$package" = busybox-static ] && dpkg-query -W -f '${Status}' busybox 2>/dev/null | grep -q ' installed'; then
 			unpack_busybox || return
+		elif [ "$package" = criu ] && dpkg-query -W -f '${Status}' criu 2>/dev/null | grep -q ' installed'; then
+			unpack_criu || return
 		else
 			packages+=("$package")
 		fi
@@ -129,6 +164,11 @@ if ! fetch; then
 	echo "packages: the package lists seem to be old; fetching them"
 	"${root[@]}" apt-get update
 	fetch
+fi
+
+if [[ " ${missing[*]} " == *' criu '* ]] && ! working_criu; then
+	echo "packages: this kernel is too new for the criu installed; unpacking a newer one"
+	unpack_criu
 fi
 
 while IFS='|' read -r package jobs probe _; do

@@ -22,6 +22,8 @@ pub enum Need {
     Dockerd,
     /// Debian's podman with conmon, and what an enclosure needs.
     Podman,
+    /// A criu that gets along with this kernel.
+    Criu,
 }
 
 impl Need {
@@ -48,10 +50,16 @@ impl Need {
                 ("ip", "iproute2"),
                 ("nsenter", "util-linux"),
             ],
+            Self::Criu => &[],
         }
     }
 
     fn missing(self) -> Option<String> {
+        if self == Self::Criu {
+            return criu().is_none().then(|| {
+                "no criu that works on this kernel (tests/setup/packages.sh test)".to_owned()
+            });
+        }
         let (program, package) = self
             .programs()
             .iter()
@@ -115,6 +123,20 @@ pub fn on_path(program: &str) -> Option<std::path::PathBuf> {
         .chain(["/usr/sbin", "/sbin"])
         .map(|dir| Path::new(dir).join(program))
         .find(|file| file.is_file())
+}
+
+/// The criu that the tests' set-up unpacked, or the system's if it works here.
+#[must_use]
+pub fn criu() -> Option<std::path::PathBuf> {
+    let unpacked = repository::bin_dir().join("../../tools/criu/criu");
+    if unpacked.exists() {
+        return unpacked.canonicalize().ok();
+    }
+    let system = on_path("criu")?;
+    let works = std::process::Command::new(&system).arg("check").output();
+    works
+        .is_ok_and(|out| out.status.success())
+        .then_some(system)
 }
 
 #[cfg(test)]

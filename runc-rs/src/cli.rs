@@ -30,7 +30,7 @@ pub(crate) struct Cli {
     /// Ignore cgroup permission errors: true, false or auto
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub(crate) rootless: String,
-    /// Path of criu; accepted for callers that pass it
+    /// Path of criu, else found in PATH
     #[arg(long, hide = true)]
     pub(crate) criu: Option<PathBuf>,
     /// Print the version
@@ -88,10 +88,10 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Print completions for a shell
     Completion(CompletionArgs),
-    /// Checkpoint a container (not supported yet)
-    Checkpoint(Rest),
-    /// Restore a container (not supported yet)
-    Restore(Rest),
+    /// Save a running container, and unless told otherwise end it
+    Checkpoint(Box<CheckpointArgs>),
+    /// Bring a container back out of a checkpoint
+    Restore(Box<RestoreArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -320,10 +320,105 @@ pub(crate) struct CompletionArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
+/// What checkpoint and restore have in common.
 #[derive(Debug, Args)]
-pub(crate) struct Rest {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub(crate) rest: Vec<String>,
+pub(crate) struct ImageArgs {
+    /// Directory of the images [default: ./checkpoint]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) image_path: Option<PathBuf>,
+    /// Directory for criu's logs and other files [default: that of the images]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_path: Option<PathBuf>,
+    /// Allow open TCP connections
+    #[arg(long)]
+    pub(crate) tcp_established: bool,
+    /// Allow unix sockets connected to the outside
+    #[arg(long)]
+    pub(crate) ext_unix_sk: bool,
+    /// Allow shell jobs
+    #[arg(long)]
+    pub(crate) shell_job: bool,
+    /// Handle file locks
+    #[arg(long)]
+    pub(crate) file_locks: bool,
+    /// What of cgroups is saved and restored: soft, full, strict or ignore
+    #[arg(long, value_name = "MODE", default_value = "")]
+    pub(crate) manage_cgroups_mode: String,
+    /// Make this kind of namespace but leave it empty: network
+    #[arg(long, value_name = "KIND")]
+    pub(crate) empty_ns: Vec<String>,
+    /// Leave out memory pages that an earlier image has
+    #[arg(long)]
+    pub(crate) auto_dedup: bool,
+    /// Move memory pages when they are needed
+    #[arg(long)]
+    pub(crate) lazy_pages: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
+    /// Directory of an earlier checkpoint, relative to that of the images
+    #[arg(long, value_name = "DIR")]
+    pub(crate) parent_path: Option<PathBuf>,
+    /// Let the container go on
+    #[arg(long)]
+    pub(crate) leave_running: bool,
+    /// Skip TCP connections that are being made
+    #[arg(long)]
+    pub(crate) tcp_skip_in_flight: bool,
+    /// Give deleted files that are in use a name
+    #[arg(long)]
+    pub(crate) link_remap: bool,
+    /// Descriptor that gets a zero byte once lazy pages can be asked for
+    #[arg(
+        long,
+        value_name = "FD",
+        default_value_t = -1,
+        allow_negative_numbers = true
+    )]
+    pub(crate) status_fd: i32,
+    /// Server that takes memory pages
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) page_server: Option<String>,
+    /// Save memory only, and let the container go on
+    #[arg(long)]
+    pub(crate) pre_dump: bool,
+    /// Container id
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
+    /// Bundle directory
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// Unix socket that receives the master of the container's terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Do not wait for the process
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// File to write the process id to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Do not adopt the container's orphans
+    #[arg(long)]
+    pub(crate) no_subreaper: bool,
+    /// Do not pivot: for a rootfs on an initial ramdisk
+    #[arg(long)]
+    pub(crate) no_pivot: bool,
+    /// Security module profile of the processes, as TYPE:NAME
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) lsm_profile: Option<String>,
+    /// Security module context of the mounts
+    #[arg(long, value_name = "CONTEXT")]
+    pub(crate) lsm_mount_context: Option<String>,
+    /// Container id
+    pub(crate) id: String,
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod spawn;
 pub(crate) use spawn::map_lines;
 
 pub(crate) use converse::{converse, start_and_hear};
+pub(crate) use sources::open_namespaces;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -254,7 +255,50 @@ fn build(
         request.log.debug(phrases::DEBUG_CHILD);
         finish(request, place, prepared, cgroup, process)
     };
+<<<<<<< HEAD
     run().inspect_err(|_| made.undo())
+=======
+    run().inspect_err(|_| {
+        let _second = made.delete();
+    })
+}
+
+/// Makes the group and sets its limits; returns the part of it that was not there before.
+pub(crate) fn make_cgroup(cgroup: &Cgroup, spec: &ValidSpec) -> Result<Cgroup> {
+    let made = cgroup
+        .create()
+        .context(|| "apply cgroup configuration".to_owned())?;
+    let prepare = || -> Result<()> {
+        if !made.all {
+            refuse_used(cgroup)?;
+        }
+        let resources = spec
+            .linux()
+            .and_then(|l| l.resources().clone())
+            .unwrap_or_default();
+        cgroup
+            .limit(&resources)
+            .context(|| "apply cgroup configuration".to_owned())
+    };
+    prepare().inspect_err(|_| {
+        let _second = made.new.delete();
+    })?;
+    Ok(made.new)
+}
+
+/// A group that is somebody's, or in which nothing would ever run, is none for a new container.
+fn refuse_used(cgroup: &Cgroup) -> Result<()> {
+    let busy = cgroup.pids().context(|| "look into cgroup".to_owned())?;
+    if !busy.is_empty() {
+        return Err(Failure::new(
+            "container's cgroup is not empty: it has processes of another container",
+        ));
+    }
+    if cgroup.is_frozen().context(|| "read freezer".to_owned())? {
+        return Err(Failure::new("container's cgroup unexpectedly frozen"));
+    }
+    Ok(())
+>>>>>>> b6cd1fd (runc-rs: checkpoint and restore)
 }
 
 /// From here a failure has a process to kill.
@@ -269,7 +313,16 @@ fn finish(
     let id = request.id.as_str();
     let run = || -> Result<Record> {
         // Written while init is busy; if init failed, that is the error to report.
+<<<<<<< HEAD
         let staged = record(request, prepared, cgroup, process.pid)
+=======
+        let choices = Choices {
+            id,
+            no_pivot: request.args.no_pivot,
+            no_new_keyring: request.args.no_new_keyring,
+        };
+        let staged = record(choices, prepared, process.pid)
+>>>>>>> b6cd1fd (runc-rs: checkpoint and restore)
             .and_then(|record| place.stage(&record).map(|()| record));
         let hooks = || run_hooks(spec, id, process.pid);
         let listener = |listener: OwnedFd| ask_agent(spec, id, process.pid, &listener);
@@ -343,7 +396,7 @@ fn make_fifo(path: &Path) -> Result<OwnedFd> {
     make().context(|| format!("make {}", path.display()))
 }
 
-fn run_hooks(spec: &ValidSpec, id: &str, pid: i32) -> Result<()> {
+pub(crate) fn run_hooks(spec: &ValidSpec, id: &str, pid: i32) -> Result<()> {
     let Some(hooks) = spec.spec.hooks() else {
         return Ok(());
     };
@@ -400,8 +453,14 @@ fn ask_agent(spec: &ValidSpec, id: &str, pid: i32, listener: &OwnedFd) -> Result
     }
 }
 
+<<<<<<< HEAD
 fn record(request: Request<'_>, prepared: &Prepared, cgroup: &Cgroup, pid: i32) -> Result<Record> {
     let spec = &prepared.spec;
+=======
+/// What is written down of a container whose first process is `pid`.
+pub(crate) fn record(choices: Choices<'_>, prepared: &Prepared, pid: i32) -> Result<Record> {
+    let Prepared { spec, cgroup, .. } = prepared;
+>>>>>>> b6cd1fd (runc-rs: checkpoint and restore)
     let start = process_start(pid)
         .ok_or_else(|| Failure::new(format!("{}: init died", phrases::CANNOT_START)))?;
     let kinds = spec.namespaces.all();
@@ -423,7 +482,7 @@ fn record(request: Request<'_>, prepared: &Prepared, cgroup: &Cgroup, pid: i32) 
         })
         .collect();
     Ok(Record {
-        id: request.id.as_str().to_owned(),
+        id: choices.id.to_owned(),
         init_process_pid: pid,
         init_process_start: start,
         created: rfc3339(SystemTime::now(), Precision::Nanoseconds),
@@ -431,8 +490,8 @@ fn record(request: Request<'_>, prepared: &Prepared, cgroup: &Cgroup, pid: i32) 
             rootfs: spec.rootfs.clone(),
             hostname: spec.spec.hostname().clone().unwrap_or_default(),
             labels,
-            no_pivot_root: request.args.no_pivot,
-            no_new_keyring: request.args.no_new_keyring,
+            no_pivot_root: choices.no_pivot,
+            no_new_keyring: choices.no_new_keyring,
         },
         rootless: kernel::identity::effective_user() != 0,
         cgroup_paths: cgroup.dirs().clone(),

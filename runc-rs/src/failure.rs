@@ -34,9 +34,14 @@ impl Failure {
     /// `outer: inner: innermost`. Called once, where the error is printed.
     pub(crate) fn chain(&self) -> String {
         std::iter::successors(Some(self as &dyn StdError), |&e| e.source())
-            .map(|e| match e.downcast_ref::<std::io::Error>() {
-                Some(io) => crate::phrases::io_error(io),
-                None => e.to_string(),
+            .map(|e| {
+                let io = e.downcast_ref::<std::io::Error>();
+                let errno = e.downcast_ref::<nix::errno::Errno>();
+                match (io, errno) {
+                    (Some(io), _) => crate::phrases::io_error(io),
+                    (None, Some(errno)) => crate::phrases::errno_words(*errno as i32),
+                    (None, None) => e.to_string(),
+                }
             })
             .collect::<Vec<_>>()
             .join(": ")

@@ -40,6 +40,8 @@ mod init;
 mod console;
 mod create;
 
+mod criu;
+
 mod commands;
 
 #[cfg(any(test, feature = "fuzzing"))]

@@ -14,7 +14,7 @@ mod text;
 
 pub(crate) use step::{Device, Step};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kernel::clone::ns;
 use oci_spec::runtime::{Hook, LinuxDeviceType, LinuxPersonalityDomain};
@@ -103,6 +103,7 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
         Step::PivotRoot
     });
     let name = |name: &Option<String>| name.clone().filter(|n| !n.is_empty());
+    steps.push(Step::StandardNull);
     steps.extend(name(spec.spec.hostname()).map(|name| Step::HostName { name }));
     steps.extend(name(spec.spec.domainname()).map(|name| Step::DomainName { name }));
     if let Some(personality) = linux.and_then(|l| l.personality().as_ref()) {
@@ -259,6 +260,11 @@ fn default_devices() -> impl Iterator<Item = Device> {
         uid: 0,
         gid: 0,
     })
+}
+
+/// Where they are.
+pub(crate) fn default_device_places() -> impl Iterator<Item = PathBuf> {
+    default_devices().map(|device| device.path)
 }
 
 fn devices(steps: &mut Vec<Step>, spec: &ValidSpec) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -301,6 +301,18 @@ pub fn dup_inherited(number: i32) -> io::Result<OwnedFd> {
     own_fd(libc::c_long::from(unsafe {
         libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3)
     }))
+}
+
+/// Takes over an inherited descriptor, so that it can be closed: one that the command line named and nothing else knows of.
+///
+/// # Errors
+/// `EBADF` if it is not open, or one of the standard three, which are nobody's.
+pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
+    if number < 3 || !is_open(number) {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: it is open, and no descriptor that this program has opened itself can have been named by its caller's number.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Whether descriptor `number` is open.

@@ -64,7 +64,7 @@ pub(super) fn run() -> Result<()> {
         },
         "annotations": {
             "io.github.seccomp.libseccomp.version": seccomp,
-            "org.opencontainers.runc.checkpoint.enabled": "false"
+            "org.opencontainers.runc.checkpoint.enabled": "true"
         }
     });
     say(&(serde_json::to_string_pretty(&document).context(|| "print features".to_owned())? + "\n"))

@@ -1,5 +1,6 @@
 //! One file for each command, and the frame around them: globals, log, exit code.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -9,6 +10,7 @@ mod help;
 mod kill;
 mod list;
 mod ps;
+mod restore;
 mod run;
 pub(crate) mod spec;
 mod start;
@@ -37,7 +39,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::cli::{Cli, Command};
-use crate::failure::{Context, Failure, Result};
+use crate::failure::{Context, Result};
 use crate::log::Log;
 use crate::phrases;
 use crate::state::{ContainerId, Place, Record};
@@ -52,6 +54,7 @@ pub(crate) struct Globals {
     /// Whether the command line named it.
     pub(crate) root_named: bool,
     pub(crate) systemd_cgroup: bool,
+    pub(crate) criu: Option<PathBuf>,
     pub(crate) log: Log,
 }
 
@@ -105,6 +108,7 @@ pub(crate) fn main() -> ExitCode {
         root_named: root.is_some(),
         root: root.unwrap_or_else(default_root),
         systemd_cgroup: cli.systemd_cgroup,
+        criu: cli.criu,
         log,
     };
     match dispatch(command, &globals) {
@@ -162,8 +166,8 @@ fn dispatch(command: Command, globals: &Globals) -> Result<u8> {
             );
             Ok(0)
         }
-        Command::Checkpoint(_) => Err(Failure::new("checkpoint is not supported yet")),
-        Command::Restore(_) => Err(Failure::new("restore is not supported yet")),
+        Command::Checkpoint(args) => done(checkpoint::run(globals, &args)),
+        Command::Restore(args) => restore::run(globals, &args),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::sync::Channel;
 use crate::validate::ValidSpec;
 
 /// The namespaces that the config names by path.
-pub(super) fn open_namespaces(spec: &ValidSpec) -> Result<Vec<(u64, OwnedFd)>> {
+pub(crate) fn open_namespaces(spec: &ValidSpec) -> Result<Vec<(u64, OwnedFd)>> {
     let open = |(kind, path): &(u64, std::path::PathBuf)| {
         let file = fs::File::open(path).context(|| format!("open namespace {}", path.display()))?;
         Ok((*kind, OwnedFd::from(file)))

@@ -6,7 +6,8 @@ use std::path::Path;
 use kernel::mount::{self, Tree};
 use kernel::path;
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, SFlag, fchmodat, makedev, mknodat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag, fchmodat, fstat, makedev, mknodat};
 use nix::unistd::{Gid, Uid};
 
 use super::{Applied, StepError};
@@ -52,6 +53,37 @@ pub(super) fn make_device(root: BorrowedFd<'_>, device: &Device, bind: bool) -> 
             Some(Gid::from(device.gid)),
             flags,
         )?;
+    }
+    Ok(())
+}
+
+/// Opens /dev/null, which must be the null device, and puts it in the place of standard streams that are the host's.
+pub(super) fn standard_null() -> Applied {
+    let is_null = |fd: BorrowedFd<'_>| {
+        fstat(fd).is_ok_and(|stat| {
+            stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits()
+                && stat.st_rdev == makedev(1, 3)
+        })
+    };
+    let streams = [
+        std::io::stdin().as_fd().try_clone_to_owned(),
+        std::io::stdout().as_fd().try_clone_to_owned(),
+        std::io::stderr().as_fd().try_clone_to_owned(),
+    ];
+    for (number, stream) in (0..).zip(streams) {
+        if !stream.is_ok_and(|stream| is_null(stream.as_fd())) {
+            continue;
+        }
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+        // A container without the device keeps the host's.
+        let Ok(own) = nix::fcntl::open("/dev/null", flags, Mode::empty()) else {
+            return Ok(());
+        };
+        if !is_null(own.as_fd()) {
+            return Ok(());
+        }
+        nix::fcntl::fcntl(&own, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty()))?;
+        kernel::process::replace_stdio(own.as_fd(), number)?;
     }
     Ok(())
 }

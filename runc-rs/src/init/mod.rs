@@ -176,6 +176,7 @@ impl Init<'_> {
             | Step::NewSession
             | Step::Keyring { .. }
             | Step::LoopbackUp
+            | Step::StandardNull
             | Step::HostName { .. }
             | Step::DomainName { .. }
             | Step::Sysctl { .. } => self.surroundings(step),
@@ -268,6 +269,7 @@ impl Init<'_> {
                 other => other?,
             },
             Step::LoopbackUp => kernel::netdev::loopback_up()?,
+            Step::StandardNull => devices::standard_null()?,
             Step::HostName { name } => nix::unistd::sethostname(name)?,
             Step::DomainName { name } => kernel::process::set_domain_name(name)?,
             Step::Sysctl { path, value } => {

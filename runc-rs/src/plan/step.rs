@@ -113,6 +113,8 @@ pub(crate) enum Step {
     MoveRoot,
     /// Without a mount namespace.
     ChangeRoot,
+    /// Standard streams that are the host's null device become the container's, so that nothing of the host stays open.
+    StandardNull,
     HostName {
         name: String,
     },

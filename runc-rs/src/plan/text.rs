@@ -119,6 +119,7 @@ impl fmt::Display for Step {
             Step::PivotRoot => f.write_str("pivot root"),
             Step::MoveRoot => f.write_str("move root"),
             Step::ChangeRoot => f.write_str("change root"),
+            Step::StandardNull => f.write_str("open /dev/null again where it is a standard stream"),
             Step::HostName { name } => write!(f, "set hostname {name}"),
             Step::DomainName { name } => write!(f, "set domainname {name}"),
             Step::Umask { mask } => write!(f, "set umask {mask:03o}"),

@@ -5,6 +5,7 @@
 )]
 
 mod bundle;
+mod checkpoint;
 mod fields;
 mod mounts;
 mod notify;
@@ -14,7 +15,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -596,14 +597,4 @@ fn a_tmpfs_takes_over_what_the_image_has_when_asked() {
         .push(json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}));
     assert_eq!(bundle.prints(), "copied\n711\n");
     assert!(!sub.parent().unwrap().join("new").exists());
-}
-
-#[test]
-fn checkpoint_says_that_it_is_missing() {
-    let out = Command::new(RUNTIME)
-        .args(["checkpoint", "x"])
-        .output()
-        .unwrap();
-    assert_eq!(out.status.code(), Some(1));
-    contains(&text(&out.stderr), "checkpoint is not supported yet");
 }

@@ -8,14 +8,15 @@
 //! 5. The state is written down.
 
 mod converse;
-mod group;
+pub(crate) mod group;
+mod net_devices;
 mod sources;
 mod spawn;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use spawn::map_lines;
 
-pub(crate) use converse::{converse, start_and_hear};
+pub(crate) use converse::{Wish, converse, start_and_hear};
 pub(crate) use sources::open_namespaces;
 
 use std::collections::BTreeMap;
@@ -255,50 +256,7 @@ fn build(
         request.log.debug(phrases::DEBUG_CHILD);
         finish(request, place, prepared, cgroup, process)
     };
-<<<<<<< HEAD
     run().inspect_err(|_| made.undo())
-=======
-    run().inspect_err(|_| {
-        let _second = made.delete();
-    })
-}
-
-/// Makes the group and sets its limits; returns the part of it that was not there before.
-pub(crate) fn make_cgroup(cgroup: &Cgroup, spec: &ValidSpec) -> Result<Cgroup> {
-    let made = cgroup
-        .create()
-        .context(|| "apply cgroup configuration".to_owned())?;
-    let prepare = || -> Result<()> {
-        if !made.all {
-            refuse_used(cgroup)?;
-        }
-        let resources = spec
-            .linux()
-            .and_then(|l| l.resources().clone())
-            .unwrap_or_default();
-        cgroup
-            .limit(&resources)
-            .context(|| "apply cgroup configuration".to_owned())
-    };
-    prepare().inspect_err(|_| {
-        let _second = made.new.delete();
-    })?;
-    Ok(made.new)
-}
-
-/// A group that is somebody's, or in which nothing would ever run, is none for a new container.
-fn refuse_used(cgroup: &Cgroup) -> Result<()> {
-    let busy = cgroup.pids().context(|| "look into cgroup".to_owned())?;
-    if !busy.is_empty() {
-        return Err(Failure::new(
-            "container's cgroup is not empty: it has processes of another container",
-        ));
-    }
-    if cgroup.is_frozen().context(|| "read freezer".to_owned())? {
-        return Err(Failure::new("container's cgroup unexpectedly frozen"));
-    }
-    Ok(())
->>>>>>> b6cd1fd (runc-rs: checkpoint and restore)
 }
 
 /// From here a failure has a process to kill.
@@ -313,21 +271,19 @@ fn finish(
     let id = request.id.as_str();
     let run = || -> Result<Record> {
         // Written while init is busy; if init failed, that is the error to report.
-<<<<<<< HEAD
-        let staged = record(request, prepared, cgroup, process.pid)
-=======
         let choices = Choices {
             id,
             no_pivot: request.args.no_pivot,
             no_new_keyring: request.args.no_new_keyring,
         };
-        let staged = record(choices, prepared, process.pid)
->>>>>>> b6cd1fd (runc-rs: checkpoint and restore)
+        let staged = record(choices, prepared, cgroup, process.pid)
             .and_then(|record| place.stage(&record).map(|()| record));
-        let hooks = || run_hooks(spec, id, process.pid);
-        let listener = |listener: OwnedFd| ask_agent(spec, id, process.pid, &listener);
-        let mount = |at: u32, tree: OwnedFd| sources::change_owners(spec, at, &tree);
-        converse(&process, steps, hooks, listener, mount)?;
+        converse(&process, steps, |wish| match wish {
+            Wish::RunHooks => run_hooks(spec, id, process.pid),
+            Wish::MoveDevices => net_devices::move_devices(&spec.net_devices, process.pid),
+            Wish::HandOver(listener) => ask_agent(spec, id, process.pid, &listener),
+            Wish::ChangeOwners { at, tree } => sources::change_owners(spec, at, &tree),
+        })?;
         request.log.debug(&format!(
             "{}: {id} has applied {} steps",
             phrases::DEBUG_READY,
@@ -453,14 +409,14 @@ fn ask_agent(spec: &ValidSpec, id: &str, pid: i32, listener: &OwnedFd) -> Result
     }
 }
 
-<<<<<<< HEAD
-fn record(request: Request<'_>, prepared: &Prepared, cgroup: &Cgroup, pid: i32) -> Result<Record> {
+/// What is written down of a container in `cgroup` whose first process is `pid`.
+pub(crate) fn record(
+    choices: Choices<'_>,
+    prepared: &Prepared,
+    cgroup: &Cgroup,
+    pid: i32,
+) -> Result<Record> {
     let spec = &prepared.spec;
-=======
-/// What is written down of a container whose first process is `pid`.
-pub(crate) fn record(choices: Choices<'_>, prepared: &Prepared, pid: i32) -> Result<Record> {
-    let Prepared { spec, cgroup, .. } = prepared;
->>>>>>> b6cd1fd (runc-rs: checkpoint and restore)
     let start = process_start(pid)
         .ok_or_else(|| Failure::new(format!("{}: init died", phrases::CANNOT_START)))?;
     let kinds = spec.namespaces.all();

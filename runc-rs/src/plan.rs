@@ -195,6 +195,9 @@ fn namespaces(steps: &mut Vec<Step>, spec: &ValidSpec, choices: Choices<'_>) {
     if spec.namespaces.new & ns::NET != 0 {
         steps.push(Step::LoopbackUp);
     }
+    if !spec.net_devices.is_empty() {
+        steps.push(Step::AwaitDevices);
+    }
 }
 
 fn mounts(steps: &mut Vec<Step>, spec: &ValidSpec, facts: &HostFacts) {

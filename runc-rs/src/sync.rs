@@ -18,6 +18,8 @@ pub(crate) enum FromInit {
     Pid(i32),
     /// Run prestart and createRuntime hooks now.
     RunHooks,
+    /// Move the host's network devices in now.
+    MoveDevices,
     /// The kernel asks about system calls on this descriptor of init's; waits until it was taken.
     Listener(i32),
     /// The mount of this number in the config is the detached one behind this descriptor of init's, and wants its owners.
@@ -134,6 +136,7 @@ fn encode(message: &FromInit) -> Vec<u8> {
             [b"m".as_slice(), &at.to_ne_bytes(), &number.to_ne_bytes()].concat()
         }
         FromInit::RunHooks => b"h".to_vec(),
+        FromInit::MoveDevices => b"d".to_vec(),
         FromInit::Listener(number) => [b"l".as_slice(), &number.to_ne_bytes()].concat(),
         FromInit::Ready => b"r".to_vec(),
         FromInit::Failed {
@@ -175,6 +178,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<FromInit> {
             })
         }
         b'h' => Some(FromInit::RunHooks),
+        b'd' => Some(FromInit::MoveDevices),
         b'l' => Some(FromInit::Listener(i32::from_ne_bytes(
             rest.try_into().ok()?,
         ))),
@@ -207,6 +211,7 @@ mod tests {
             FromInit::Pid(7),
             FromInit::RunHooks,
             FromInit::Mount { at: 3, number: 9 },
+            FromInit::MoveDevices,
             FromInit::Listener(9),
             FromInit::Ready,
             FromInit::Failed {

@@ -68,6 +68,16 @@ pub(crate) struct ValidSpec {
     pub(crate) rootfs_propagation: (Propagation, bool),
     pub(crate) sysctls: Vec<(String, String)>,
     pub(crate) memory_policy: Option<MemoryPolicy>,
+    /// In order of their names.
+    pub(crate) net_devices: Vec<NetDevice>,
+}
+
+/// A device of the host that becomes the container's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NetDevice {
+    /// On the host.
+    pub(crate) name: String,
+    pub(crate) name_inside: String,
 }
 
 /// From which memory nodes a container gets its memory.
@@ -116,6 +126,7 @@ pub(crate) fn validate(bundle: Bundle) -> Result<ValidSpec> {
         rootfs_propagation: rootfs_propagation(linux)?,
         sysctls: sysctls(linux, &namespaces)?,
         memory_policy: memory_policy(linux)?,
+        net_devices: net_devices(linux, &namespaces)?,
         namespaces,
         mounts,
         process,
@@ -262,12 +273,6 @@ fn check_names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
 
 /// What would be ignored is refused: a container without it is not the one that was asked for.
 fn check_supported(linux: Option<&Linux>) -> Result<()> {
-    if linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty())) {
-        return Err(mistake(
-            "/linux/netDevices",
-            "moving network devices is not supported yet",
-        ));
-    }
     if linux.is_some_and(|l| l.intel_rdt().is_some()) {
         return Err(mistake(
             "/linux/intelRdt",
@@ -293,6 +298,42 @@ fn is_page_size(text: &str) -> bool {
     number.is_some_and(|n| {
         !n.is_empty() && !n.starts_with('0') && n.bytes().all(|b| b.is_ascii_digit())
     })
+}
+
+fn net_devices(linux: Option<&Linux>, namespaces: &Namespaces) -> Result<Vec<NetDevice>> {
+    let mut found = Vec::new();
+    for (name, device) in linux
+        .and_then(|l| l.net_devices().as_ref())
+        .into_iter()
+        .flatten()
+    {
+        let inside = device.name().clone().filter(|n| !n.is_empty());
+        let name_inside = inside.unwrap_or_else(|| name.clone());
+        if let Some(wrong) = [name, &name_inside].into_iter().find(|n| !is_device(n)) {
+            return Err(mistake(
+                "/linux/netDevices",
+                format!("invalid network device name {wrong:?}"),
+            ));
+        }
+        found.push(NetDevice {
+            name: name.clone(),
+            name_inside,
+        });
+    }
+    if !found.is_empty() && !namespaces.has(ns::NET) {
+        return Err(mistake(
+            "/linux/netDevices",
+            "unable to move network devices without a NET namespace",
+        ));
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// What the kernel takes for a device's name: 15 bytes that cannot be taken for a path or an alias.
+fn is_device(name: &str) -> bool {
+    let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace();
+    (1..16).contains(&name.len()) && name != "." && name != ".." && !name.contains(forbidden)
 }
 
 /// The memory policy of a config.
@@ -489,6 +530,30 @@ mod tests {
             assert!(
                 message.contains("/hugepageLimits/0/pageSize"),
                 "{wrong}: {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn network_devices_have_names_and_a_namespace_to_go_to() {
+        let spec = check(
+            r#"{"netDevices":{"veth1":{},"eth0":{"name":"inside"}},"namespaces":[{"type":"network"}]}"#,
+        )
+        .unwrap();
+        let names: Vec<_> = spec
+            .net_devices
+            .iter()
+            .map(|d| (d.name.as_str(), d.name_inside.as_str()))
+            .collect();
+        assert_eq!(names, [("eth0", "inside"), ("veth1", "veth1")]);
+        assert!(message(r#"{"netDevices":{"eth0":{}}}"#).contains("without a NET namespace"));
+        for wrong in ["", "a/b", "a b", "..", "eth0:1", "sixteen_is_a_lot"] {
+            let config = format!(
+                r#"{{"netDevices":{{"{wrong}":{{}}}},"namespaces":[{{"type":"network"}}]}}"#
+            );
+            assert!(
+                message(&config).contains("invalid network device name"),
+                "{wrong}"
             );
         }
     }

@@ -28,6 +28,7 @@ needs() {
 		podman|test|podman|real podman, another caller of runc-rs
 		iproute2|test|ip|gives those two a network of their own
 		runc|test bench|runc|the runtime that runc-rs is compared with
+		iproute2|test|ip|makes the network devices that containers get
 		criu|test|working-criu|runc-rs saves and restores containers with it
 		crun|bench|crun|the other runtime of the benchmark
 		criu|test|criu|checkpoints and restores containers for runtime and shim

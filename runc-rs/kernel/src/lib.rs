@@ -15,6 +15,7 @@
 //! - [`sched`]: priorities, affinity and personality
 //! - [`signals`]: masks and signals as descriptors
 //! - [`netdev`]: the loopback device
+//! - [`netlink`]: finding network devices and moving them between namespaces
 
 mod raw;
 
@@ -24,6 +25,7 @@ pub mod identity;
 pub mod memory;
 pub mod mount;
 pub mod netdev;
+pub mod netlink;
 pub mod path;
 pub mod process;
 pub mod protect;

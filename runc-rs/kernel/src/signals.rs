@@ -55,12 +55,14 @@ pub fn pipe(signals: &[i32]) -> io::Result<OwnedFd> {
 
 extern "C" fn tell(signal: libc::c_int) {
     let byte = signal.to_le_bytes()[0];
-    // SAFETY: the C library keeps one for each thread.
-    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: takes nothing; the C library keeps one for each thread, for as long as the thread lives.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: it is this thread's own, as just said.
+    let errno = unsafe { *place };
     // SAFETY: write(2) may be called in a handler; the byte lives until it returns. A pipe that is full holds enough news.
     unsafe { libc::write(TELL.load(Ordering::Relaxed), (&raw const byte).cast(), 1) };
     // SAFETY: as above; what was interrupted must not see it change.
-    unsafe { *libc::__errno_location() = errno };
+    unsafe { *place = errno };
 }
 
 /// Unblocks every signal and gives every one its default action: how a container's process starts. (Ignored signals would

@@ -15,7 +15,7 @@ use crate::commands::kill::has;
 use crate::commands::state::shape;
 use crate::console::{Signals, receive_master, socket_pair, wait};
 use crate::create::{
-    Console, Spawned, converse, end, preserve, send_pidfd, start_and_hear, warn_of_missing,
+    Console, Spawned, Wish, converse, end, preserve, send_pidfd, start_and_hear, warn_of_missing,
     write_pid_file,
 };
 use crate::failure::{Context, Failure, Result};
@@ -59,9 +59,11 @@ pub(super) fn run(globals: &Globals, args: &ExecArgs) -> Result<u8> {
             let file = format!("/proc/{}/oom_score_adj", spawned.pid);
             fs::write(&file, score.to_string()).context(|| format!("write {score} to {file}"))?;
         }
-        let listener = |listener: OwnedFd| ask_agent(&record, spawned.pid, &listener);
         globals.log.debug(phrases::DEBUG_CHILD);
-        converse(&spawned, &steps, || Ok(()), listener, |_, _| Ok(()))?;
+        converse(&spawned, &steps, |wish| match wish {
+            Wish::HandOver(listener) => ask_agent(&record, spawned.pid, &listener),
+            Wish::RunHooks | Wish::MoveDevices | Wish::ChangeOwners { .. } => Ok(()),
+        })?;
         globals.log.debug(phrases::DEBUG_EXEC);
         let master = ours.as_ref().map(receive_master).transpose()?.flatten();
         if let Some(file) = &args.pid_file {

@@ -10,6 +10,7 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use cgroup::Cgroup;
 use kernel::clone::ns;
 
 use crate::cli::RestoreArgs;
@@ -17,7 +18,7 @@ use crate::commands::checkpoint::{common, device_places, namespace_key, warn_of_
 use crate::commands::{Globals, delete};
 use crate::console::{Signals, wait};
 use crate::create::{
-    Console, Prepared, make_cgroup, open_namespaces, prepare, record, run_hooks, write_pid_file,
+    Console, Prepared, group, open_namespaces, prepare, record, run_hooks, write_pid_file,
 };
 use crate::criu::images::Images;
 use crate::criu::wire::{CgroupRoot, InheritFd, JoinNamespace, Kind, Notify, Options, Request};
@@ -98,14 +99,16 @@ impl Restoring<'_> {
     }
 
     fn run(&self, console: Option<OwnedFd>) -> Result<(Record, Option<OwnedFd>)> {
-        let cgroup = &self.prepared.cgroup;
-        let made = make_cgroup(cgroup, self.spec())?;
-        self.with_criu(console).inspect_err(|_| {
-            let _second = made.delete();
-        })
+        let made = group::make(&self.prepared.cgroup, self.spec())?;
+        self.with_criu(&made.cgroup, console)
+            .inspect_err(|_| made.undo())
     }
 
-    fn with_criu(&self, console: Option<OwnedFd>) -> Result<(Record, Option<OwnedFd>)> {
+    fn with_criu(
+        &self,
+        cgroup: &Cgroup,
+        console: Option<OwnedFd>,
+    ) -> Result<(Record, Option<OwnedFd>)> {
         let namespaces = open_namespaces(self.spec())?;
         let handles = || {
             namespaces
@@ -118,7 +121,6 @@ impl Restoring<'_> {
         let at = at
             .canonicalize()
             .context(|| format!("find {}", at.display()))?;
-        let cgroup = &self.prepared.cgroup;
         let group = cgroup.unified_dir().map(kernel::path::open_dir).transpose();
         let group = group.context(|| "open cgroup".to_owned())?;
         let paths = &self.args.images;
@@ -137,7 +139,7 @@ impl Restoring<'_> {
         });
         let restored = self
             .request(&at, &images, inherit.collect(), criu.pid())
-            .and_then(|request| self.restore(&criu, &request, console));
+            .and_then(|request| self.restore(&criu, &request, cgroup, console));
         let ended = match restored {
             Ok(restored) => criu.end().map(|()| restored),
             Err(failure) => {
@@ -153,10 +155,15 @@ impl Restoring<'_> {
         &self,
         criu: &Criu,
         request: &Request,
+        cgroup: &Cgroup,
         console: Option<OwnedFd>,
     ) -> Result<(Record, Option<OwnedFd>)> {
         let mut progress = Progress::default();
         criu.ask(request, |notify, fd| {
+            if notify.script.as_deref() == Some("post-restore") {
+                progress.record = Some(self.write_down(cgroup, notify.pid.unwrap_or(0))?);
+                return Ok(());
+            }
             self.notified(notify, fd, console.as_ref(), &mut progress)
         })?;
         match progress.record {
@@ -189,15 +196,16 @@ impl Restoring<'_> {
                 }
                 Ok(())
             }
-            "post-restore" => {
-                let mut record = record(self.choices, self.prepared, pid)?;
-                note_time_namespace(&mut record, pid);
-                self.place.save(&record)?;
-                progress.record = Some(record);
-                Ok(())
-            }
             _ => Ok(()),
         }
+    }
+
+    /// The container is there again, and waits for this to go on.
+    fn write_down(&self, cgroup: &Cgroup, pid: i32) -> Result<Record> {
+        let mut record = record(self.choices, self.prepared, cgroup, pid)?;
+        note_time_namespace(&mut record, pid);
+        self.place.save(&record)?;
+        Ok(record)
     }
 
     fn request(

@@ -10,14 +10,24 @@ use crate::phrases;
 use crate::plan::Step;
 use crate::sync::{Channel, FromInit};
 
-/// Follows init through its plan. `hooks` runs when init asks for it; `listener` takes the descriptor of a seccomp filter that
-/// asks an agent, `mount` changes the owners in the detached mount of that number.
+/// What init needs its parent for.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// Run prestart and createRuntime hooks.
+    RunHooks,
+    /// Move network devices in.
+    MoveDevices,
+    /// Hand the descriptor of a seccomp filter to the agent it asks.
+    HandOver(OwnedFd),
+    /// Change the owners in the detached mount of this number.
+    ChangeOwners { at: u32, tree: OwnedFd },
+}
+
+/// Follows init through its plan, and grants what it wishes.
 pub(crate) fn converse(
     process: &Spawned,
     steps: &[Step],
-    hooks: impl Fn() -> Result<()>,
-    listener: impl Fn(OwnedFd) -> Result<()>,
-    mount: impl Fn(u32, OwnedFd) -> Result<()>,
+    grant: impl Fn(Wish) -> Result<()>,
 ) -> Result<()> {
     let starting = || phrases::CANNOT_START.to_owned();
     let channel = &process.channel;
@@ -25,15 +35,21 @@ pub(crate) fn converse(
         match channel.hear().context(starting)? {
             Some(FromInit::Listener(number)) => {
                 let taken = channel.take(process.pidfd.as_fd(), number);
-                listener(taken.context(|| "take seccomp fd".to_owned())?).context(starting)?;
+                let taken = taken.context(|| "take seccomp fd".to_owned())?;
+                grant(Wish::HandOver(taken)).context(starting)?;
             }
             Some(FromInit::Mount { at, number }) => {
                 let taken = kernel::process::pidfd_getfd(process.pidfd.as_fd(), number);
-                mount(at, taken.context(|| "take mount".to_owned())?).context(starting)?;
+                let tree = taken.context(|| "take mount".to_owned())?;
+                grant(Wish::ChangeOwners { at, tree }).context(starting)?;
                 channel.go_on().context(starting)?;
             }
             Some(FromInit::RunHooks) => {
-                hooks().context(starting)?;
+                grant(Wish::RunHooks).context(starting)?;
+                channel.go_on().context(starting)?;
+            }
+            Some(FromInit::MoveDevices) => {
+                grant(Wish::MoveDevices).context(starting)?;
                 channel.go_on().context(starting)?;
             }
             Some(FromInit::Ready) => return Ok(()),

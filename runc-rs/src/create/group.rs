@@ -10,21 +10,21 @@ use crate::validate::ValidSpec;
 
 /// The group, and the part of it that was not there before, which a failure removes again.
 #[derive(Debug)]
-pub(super) struct Made {
-    pub(super) cgroup: Cgroup,
+pub(crate) struct Made {
+    pub(crate) cgroup: Cgroup,
     new: Cgroup,
 }
 
 impl Made {
     /// Removes what [`make`] made. The failure that leads here is the one to report.
-    pub(super) fn undo(&self) {
+    pub(crate) fn undo(&self) {
         let _second = self.new.delete();
     }
 }
 
 /// Makes the group, or takes the one that is there if nobody is in it. A caller without the right to make one goes without, if
 /// the config asks for neither a place nor a limit.
-pub(super) fn make(cgroup: &Cgroup, spec: &ValidSpec) -> Result<Made> {
+pub(crate) fn make(cgroup: &Cgroup, spec: &ValidSpec) -> Result<Made> {
     let applying = || "apply cgroup configuration".to_owned();
     let linux = spec.linux();
     let resources = linux

@@ -195,14 +195,8 @@ impl Init<'_> {
             | Step::MoveRoot
             | Step::ChangeRoot => self.rootfs(step, progress, channel.as_ref()),
             Step::Terminal { console, size } => self.terminal(*console, *size, progress),
-            Step::AwaitHooks => {
-                let channel = channel
-                    .as_ref()
-                    .ok_or(io::ErrorKind::NotConnected)
-                    .map_err(io::Error::from)?;
-                channel.tell(&FromInit::RunHooks)?;
-                Ok(channel.await_go_on()?)
-            }
+            Step::AwaitHooks => await_parent(channel.as_ref(), &FromInit::RunHooks),
+            Step::AwaitDevices => await_parent(channel.as_ref(), &FromInit::MoveDevices),
             Step::CreateContainerHooks { hooks } => {
                 if let Some(root) = &progress.root {
                     nix::unistd::fchdir(root)?;
@@ -396,6 +390,15 @@ fn wait_to_start(fifo: BorrowedFd<'_>) -> Applied {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
     Ok(())
+}
+
+/// Has the parent do what only it can, and waits until it has.
+fn await_parent(channel: Option<&Channel>, wish: &FromInit) -> Applied {
+    let channel = channel
+        .ok_or(io::ErrorKind::NotConnected)
+        .map_err(io::Error::from)?;
+    channel.tell(wish)?;
+    Ok(channel.await_go_on()?)
 }
 
 /// Tells the parent, if there still is one to hear it, and ends.

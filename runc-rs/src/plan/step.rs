@@ -51,6 +51,8 @@ pub(crate) enum Step {
         name: String,
     },
     LoopbackUp,
+    /// Let the parent move the host's devices into the network namespace.
+    AwaitDevices,
     /// Propagation of every mount of the new namespace.
     HostPropagation {
         how: Propagation,

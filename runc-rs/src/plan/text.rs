@@ -61,6 +61,7 @@ impl fmt::Display for Step {
             Step::NewSession => f.write_str("make session"),
             Step::Keyring { name } => write!(f, "join keyring {name}"),
             Step::LoopbackUp => f.write_str("set loopback up"),
+            Step::AwaitDevices => f.write_str("await network devices"),
             Step::HostPropagation { how, recursive } => {
                 write!(f, "make / {}", propagation_text(*how, *recursive))
             }

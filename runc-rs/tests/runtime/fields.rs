@@ -39,11 +39,6 @@ fn an_exec_runs_on_the_processors_of_its_final_affinity() {
 fn what_would_be_ignored_is_refused() {
     for (field, value, words) in [
         (
-            "netDevices",
-            json!({"eth0": {}}),
-            "moving network devices is not supported yet",
-        ),
-        (
             "intelRdt",
             json!({"closID": "x"}),
             "Intel RDT is not supported",

@@ -6,6 +6,7 @@
 
 mod bundle;
 mod checkpoint;
+mod devices;
 mod fields;
 mod mounts;
 mod notify;

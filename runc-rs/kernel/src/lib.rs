@@ -11,6 +11,7 @@
 //! - [`scm`]: passing file descriptors over unix sockets
 //! - [`pty`]: pseudo terminals
 //! - [`protect`]: copies of the running program that nobody can write to
+//! - [`entry`]: the first instructions of the runtime, before the C library
 //! - [`filter`]: loading seccomp and device programs
 //! - [`sched`]: priorities, affinity and personality
 //! - [`signals`]: masks and signals as descriptors
@@ -20,6 +21,7 @@
 mod raw;
 
 pub mod clone;
+pub mod entry;
 pub mod filter;
 pub mod identity;
 pub mod memory;

@@ -75,8 +75,10 @@ pub fn is_protected(program: BorrowedFd<'_>) -> io::Result<bool> {
 /// Starts this program again from a protected copy, unless it already runs from one. Returns only then, or on error.
 ///
 /// # Errors
-/// What the kernel says.
+/// `ENXIO` if /proc is no procfs, else what the kernel says.
 pub fn run_protected() -> io::Result<()> {
+    // Anything else there could show a program that never counts as protected, over and over.
+    crate::path::open_proc()?;
     let own = Path::new("/proc/self/exe");
     if is_protected(File::open(own)?.as_fd())? {
         return Ok(());

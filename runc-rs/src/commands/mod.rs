@@ -120,14 +120,19 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Starts again from a protected copy before anything else is done, as all of that would be done twice. A word that only looks
-/// like one of these commands costs a start; what goes wrong is told by [`dispatch`], when there is a log.
+/// Starts again from a protected copy before anything else is done, as all of that would be done twice; mostly [`kernel::entry`]
+/// has done it already. A word that only looks like one of these commands costs a start; what goes wrong is told by [`dispatch`],
+/// when there is a log.
 fn protect_early() {
     let in_container = |word: OsString| ["create", "run", "exec"].iter().any(|c| word == *c);
     if std::env::args_os().skip(1).any(in_container) {
         let _told_later = kernel::protect::run_protected();
+        kernel::memory::expect_heap(HEAP);
     }
 }
+
+/// What a start with a config of Docker's size takes of the heap.
+const HEAP: usize = 320 << 10;
 
 fn dispatch(command: Command, globals: &Globals) -> Result<u8> {
     if matches!(

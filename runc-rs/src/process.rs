@@ -184,6 +184,14 @@ pub(crate) fn validate(process: &Process) -> Result<ValidProcess> {
         )));
     }
     let user = process.user();
+    for (name, number) in [("uid", user.uid()), ("gid", user.gid())] {
+        // To the kernel this number means "leave it as it is", which would be root.
+        if number == u32::MAX {
+            return Err(Failure::new(format!(
+                "process/user/{name}: expected a number below {number}, got {number}"
+            )));
+        }
+    }
     let text = |t: &Option<String>| t.clone().filter(|t| !t.is_empty());
     Ok(ValidProcess {
         args,

@@ -297,6 +297,16 @@ pub fn open_proc() -> io::Result<OwnedFd> {
     }
 }
 
+/// Writes `text` to the file `path` below `proc`, which [`open_proc`] has checked. A link, or something mounted over the file or
+/// above it, is an error: a write there has its effect in the kernel or none.
+///
+/// # Errors
+/// `EXDEV` for something else mounted there, `ELOOP` for a link, else what the kernel says.
+pub fn write_proc(proc: BorrowedFd<'_>, path: &Path, text: &str) -> io::Result<()> {
+    let file = open_in(proc, path, libc::O_WRONLY, 0, Within::Beneath)?;
+    std::io::Write::write_all(&mut std::fs::File::from(file), text.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,8 +56,12 @@ pub(super) fn run(globals: &Globals, args: &ExecArgs) -> Result<u8> {
     let (spawned, steps) = spawn(globals, args, &record, &valid, console)?;
     let begin = || -> Result<Option<OwnedFd>> {
         if let Some(score) = valid.oom_score_adj {
-            let file = format!("/proc/{}/oom_score_adj", spawned.pid);
-            fs::write(&file, score.to_string()).context(|| format!("write {score} to {file}"))?;
+            let file = format!("{}/oom_score_adj", spawned.pid);
+            kernel::path::open_proc()
+                .and_then(|proc| {
+                    kernel::path::write_proc(proc.as_fd(), file.as_ref(), &score.to_string())
+                })
+                .context(|| format!("write {score} to /proc/{file}"))?;
         }
         globals.log.debug(phrases::DEBUG_CHILD);
         converse(&spawned, &steps, |wish| match wish {
@@ -147,7 +151,10 @@ fn from_flags(args: &ExecArgs, own: &Process) -> Result<Process> {
     if let Some(user) = &args.user {
         // Numbers only: names would have to be looked up in a file of the image.
         let number = |text: &str| {
-            text.parse::<u32>().map_err(|_| {
+            // Parsing alone would take a sign.
+            let digits = text.bytes().all(|b| b.is_ascii_digit());
+            let parsed = text.parse::<u32>().ok().filter(|_| digits);
+            parsed.ok_or_else(|| {
                 Failure::new(format!(
                     "expected --user as UID[:GID] in numbers, got {user:?}"
                 ))

@@ -30,6 +30,7 @@ pub(super) fn spawn(spec: &ValidSpec, cgroup: &Cgroup, mut init: Init<'_>) -> Re
         sibling: false,
     };
     let users = init.namespaces.iter().any(|(kind, _)| *kind == ns::USER);
+    let proc = init.proc.try_clone().context(starting)?;
     let own = enter_for_child(spec, &mut init, users)?;
     let forked = if users {
         clone_through(&init, wanted, theirs, &channel)
@@ -48,17 +49,18 @@ pub(super) fn spawn(spec: &ValidSpec, cgroup: &Cgroup, mut init: Init<'_>) -> Re
     };
     let prepare = || -> Result<()> {
         if let Some(score) = spec.process.oom_score_adj {
-            let file = format!("/proc/{pid}/oom_score_adj");
-            fs::write(&file, score.to_string()).context(|| format!("write {score} to {file}"))?;
+            write_proc(&proc, pid, "oom_score_adj", &score.to_string())?;
         }
         if spec.namespaces.new & ns::USER != 0 {
             let linux = spec.linux();
             write_map(
+                &proc,
                 pid,
                 "uid_map",
                 linux.and_then(|l| l.uid_mappings().as_deref()),
             )?;
             write_map(
+                &proc,
                 pid,
                 "gid_map",
                 linux.and_then(|l| l.gid_mappings().as_deref()),
@@ -128,7 +130,8 @@ fn enter_for_child(
                 offset.secs().unwrap_or(0),
                 offset.nanosecs().unwrap_or(0)
             );
-            fs::write("/proc/self/timens_offsets", &line)
+            let path = format!("{}/timens_offsets", std::process::id());
+            kernel::path::write_proc(init.proc.as_fd(), path.as_ref(), &line)
                 .context(|| format!("set time offset {line:?}"))?;
         }
     }
@@ -277,12 +280,24 @@ fn take_over(init: &Init<'_>, channel: Channel, joined: u64) -> ! {
 /// Mappings as `user_namespaces(7)` has them.
 pub(crate) fn map_lines(maps: &[LinuxIdMapping]) -> String {
     maps.iter()
-        .map(|m| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size()))
+        .map(|m| {
+            format!(
+                "{} {} {}
+",
+                m.container_id(),
+                m.host_id(),
+                m.size()
+            )
+        })
         .collect()
 }
 
-fn write_map(pid: i32, file: &str, maps: Option<&[LinuxIdMapping]>) -> Result<()> {
-    let lines = map_lines(maps.unwrap_or_default());
-    let path = format!("/proc/{pid}/{file}");
-    fs::write(&path, &lines).context(|| format!("write {:?} to {path}", lines.trim_end()))
+fn write_map(proc: &OwnedFd, pid: i32, file: &str, maps: Option<&[LinuxIdMapping]>) -> Result<()> {
+    write_proc(proc, pid, file, &map_lines(maps.unwrap_or_default()))
+}
+
+fn write_proc(proc: &OwnedFd, pid: i32, file: &str, text: &str) -> Result<()> {
+    let path = format!("{pid}/{file}");
+    kernel::path::write_proc(proc.as_fd(), path.as_ref(), text)
+        .context(|| format!("write {:?} to /proc/{path}", text.trim_end()))
 }

@@ -7,7 +7,7 @@ use kernel::mount::{self, Tree};
 use kernel::path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, fchmodat, fstat, makedev, mknodat};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat, umask};
 use nix::unistd::{Gid, Uid};
 
 use super::{Applied, StepError};
@@ -26,24 +26,16 @@ pub(super) fn make_device(root: BorrowedFd<'_>, device: &Device, bind: bool) -> 
         _ => SFlag::S_IFCHR,
     };
     let number = makedev(device.major, device.minor);
-    match mknodat(
-        &dir,
-        &name,
-        kind,
-        Mode::from_bits_truncate(device.mode),
-        number,
-    ) {
+    let mode = Mode::from_bits_truncate(device.mode);
+    // The umask does not count for devices. Changing the mode afterwards would follow a link that took the node's place.
+    let mask = umask(Mode::empty());
+    let made = mknodat(&dir, &name, kind, mode, number);
+    umask(mask);
+    match made {
         Ok(()) => {}
         Err(Errno::EEXIST) => return existing_device(dir.as_fd(), &name, kind, number),
         Err(errno) => return Err(errno.into()),
     }
-    // The umask does not count for devices.
-    fchmodat(
-        &dir,
-        &name,
-        Mode::from_bits_truncate(device.mode),
-        nix::sys::stat::FchmodatFlags::FollowSymlink,
-    )?;
     if device.uid != 0 || device.gid != 0 {
         let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
         nix::unistd::fchownat(

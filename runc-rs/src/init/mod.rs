@@ -6,6 +6,7 @@
 mod copy_up;
 mod devices;
 mod identity;
+mod places;
 mod program;
 mod rootfs;
 
@@ -268,10 +269,7 @@ impl Init<'_> {
             Step::DomainName { name } => kernel::process::set_domain_name(name)?,
             Step::Sysctl { path, value } => {
                 let path = Path::new("sys").join(path);
-                let flags = nix::fcntl::OFlag::O_WRONLY.bits();
-                let file =
-                    kernel::path::open_in(self.proc.as_fd(), &path, flags, 0, Within::Beneath)?;
-                File::from(file).write_all(value.as_bytes())?;
+                kernel::path::write_proc(self.proc.as_fd(), &path, value)?;
             }
             _ => {}
         }
@@ -321,7 +319,7 @@ impl Init<'_> {
             kernel::scm::send(socket.as_fd(), b"/dev/ptmx", &[pty.master.as_fd()])?;
         }
         if console {
-            let place = kernel::path::make_file_in(root.as_fd(), Path::new("dev/console"), 0o600)?;
+            let place = console_place(root.as_fd())?;
             let tree = kernel::mount::open_tree(
                 pty.slave.as_fd(),
                 Path::new(""),
@@ -385,6 +383,8 @@ fn wait_to_start(fifo: BorrowedFd<'_>) -> Applied {
         Signal::SIGQUIT,
         Signal::SIGTERM,
     ]);
+    // What is not given back is only more than need be.
+    let _kept = kernel::memory::release_unused();
     let mut byte = [0];
     if nix::unistd::read(fifo, &mut byte)? == 0 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -399,6 +399,32 @@ fn await_parent(channel: Option<&Channel>, wish: &FromInit) -> Applied {
         .map_err(io::Error::from)?;
     channel.tell(wish)?;
     Ok(channel.await_go_on()?)
+}
+
+/// Where the terminal is bound for the container's programs to find. A link of the image there could lead it anywhere in the
+/// container, over a file of procfs for one (CVE-2025-52565).
+fn console_place(root: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd, StepError> {
+    let name = Path::new("dev/console");
+    let flags = (nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_NOFOLLOW).bits();
+    let place = match kernel::path::open_in(root, name, flags, 0, Within::Root) {
+        Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ENOENT as i32) => {
+            kernel::path::make_file_in(root, name, 0o600)?;
+            kernel::path::open_in(root, name, flags, 0, Within::Root)?
+        }
+        other => other?,
+    };
+    let kind = nix::sys::stat::fstat(&place)?.st_mode & nix::sys::stat::SFlag::S_IFMT.bits();
+    let ordinary = [
+        nix::sys::stat::SFlag::S_IFREG,
+        nix::sys::stat::SFlag::S_IFCHR,
+    ];
+    if ordinary.iter().any(|wanted| wanted.bits() == kind) {
+        Ok(place)
+    } else {
+        Err(StepError::words(
+            "/dev/console of the image is neither a file nor a device".to_owned(),
+        ))
+    }
 }
 
 /// Tells the parent, if there still is one to hear it, and ends.

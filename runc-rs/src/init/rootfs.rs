@@ -16,6 +16,7 @@ use nix::sys::stat::{SFlag, fstat, major, minor};
 
 use super::copy_up::copy_up;
 use super::devices::{make_device, symlink};
+use super::places::{directory, not_over_proc, ordinary_directory, place};
 use super::{Applied, Init, Progress, StepError};
 use crate::host::CgroupView;
 use crate::mount_options::{Locked, Mounting, What};
@@ -126,6 +127,12 @@ impl Init<'_> {
                 let directory =
                     fstat(&tree)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
                 let place = place(root, &wanted.destination, directory)?;
+                not_over_proc(
+                    self.proc.as_fd(),
+                    place.as_fd(),
+                    tree.as_fd(),
+                    &wanted.destination,
+                )?;
                 // The source came from the host's namespace: what the container does must not travel back there.
                 if progress.later.is_none() {
                     let slave = Attr {
@@ -148,19 +155,18 @@ impl Init<'_> {
                 mount::open_tree(place.as_fd(), Path::new(""), Tree::Place)?
             }
             What::New(kind) => {
-                if matches!(kind.as_str(), "proc" | "sysfs") {
-                    ordinary_directory(root, &wanted.destination)?;
-                }
-                let existed = path::open_in(
-                    root,
+                let (place, existed) = if matches!(kind.as_str(), "proc" | "sysfs") {
+                    (ordinary_directory(root, &wanted.destination)?, true)
+                } else {
+                    directory(root, &wanted.destination)?
+                };
+                let tree = new_filesystem(kind, wanted, existed.then_some(&place))?;
+                not_over_proc(
+                    self.proc.as_fd(),
+                    place.as_fd(),
+                    tree.as_fd(),
                     &wanted.destination,
-                    OFlag::O_PATH.bits(),
-                    0,
-                    Within::Root,
-                )
-                .ok();
-                let place = path::make_dirs_in(root, &wanted.destination, 0o755)?;
-                let tree = new_filesystem(kind, wanted, existed.as_ref())?;
+                )?;
                 if wanted.copy_up {
                     copy_up(place.as_fd(), tree.as_fd())?;
                     if wanted.set & mount::RDONLY != 0 {
@@ -221,31 +227,6 @@ fn cover(place: &Path) -> Applied {
     let place = mount::open_tree(mount::cwd(), place, Tree::Place)?;
     let tree = mount::new_filesystem("tmpfs", Some("tmpfs"), &[], mount::RDONLY)?;
     Ok(mount::attach(tree.as_fd(), place.as_fd())?)
-}
-
-/// The place of a mount, made if the image has none: a directory or an empty file.
-fn place(root: BorrowedFd<'_>, destination: &Path, directory: bool) -> io::Result<OwnedFd> {
-    if directory {
-        path::make_dirs_in(root, destination, 0o755)
-    } else {
-        path::make_file_in(root, destination, 0o755)
-    }
-}
-
-/// proc and sysfs behind a link of the image would give the container a second place to reach them by.
-fn ordinary_directory(root: BorrowedFd<'_>, destination: &Path) -> Applied {
-    let flags = (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits();
-    match path::open_in(root, destination, flags, 0, Within::Root) {
-        Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
-        Err(e) => Err(e.into()),
-        Ok(fd) if fstat(&fd)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() => Ok(()),
-        Ok(_) => {
-            let place = destination.display();
-            Err(StepError::words(format!(
-                "filesystem must be mounted on ordinary directory, {place} is none"
-            )))
-        }
-    }
 }
 
 fn new_filesystem(

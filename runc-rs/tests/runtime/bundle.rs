@@ -34,7 +34,7 @@ impl Bundle {
         std::fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
         for applet in [
             "sh", "cat", "ls", "id", "sleep", "mount", "echo", "stat", "tty", "mkdir", "true",
-            "grep", "pwd", "env",
+            "grep", "pwd", "env", "readlink", "touch", "mkfifo",
         ] {
             symlink("busybox", bin.join(applet)).unwrap();
         }

@@ -1,7 +1,14 @@
 #!/usr/bin/env bash
 # Measures the programs in BIN_DIR against their peers and prints one table.
 #
-#   tests/bench/run.sh BIN_DIR
+#   [BENCH_PEERS=ROOT] tests/bench/run.sh BIN_DIR [runtimes|clients]
+#
+# The peers are the installed ones (Debian's packages, on a fresh machine).
+# BENCH_PEERS names the root directory of another system with merged /usr, as
+# mmdebstrap or debootstrap make it, whose runc, crun and containerd are
+# measured instead: its /usr is laid over ours, so that they run with their
+# own libraries and without anything in between. Our programs are static and
+# do not notice.
 #
 # Runs in a mount namespace of its own. crun refuses the hybrid layout (v1
 # controllers with cgroup v2 beside them), so there the v2 mount is taken
@@ -9,15 +16,22 @@
 set -euo pipefail
 
 bin=$(cd "${1:?the directory of the built programs}" && pwd)
+part=${2:-}
 here=$(cd "$(dirname "$0")" && pwd)
 if [ "$(id -u)" -ne 0 ]; then
 	echo 'bench: containers need root; going on with sudo'
-	exec sudo "$0" "$bin"
+	exec sudo --preserve-env=BENCH_PEERS "$here/run.sh" "$bin" $part
 fi
 if [ "${BENCH_NAMESPACE:-}" != yes ]; then
-	BENCH_NAMESPACE=yes exec unshare --mount --propagation private "$0" "$bin"
+	BENCH_NAMESPACE=yes exec unshare --mount --propagation private "$here/run.sh" "$bin" $part
 fi
-if mountpoint -q /sys/fs/cgroup/unified; then
-	umount /sys/fs/cgroup/unified
+hidden=/sys/fs/cgroup/unified
+if mountpoint -q "$hidden"; then
+	umount "$hidden"
+	# crun takes the empty place for a hierarchy and makes directories there.
+	trap 'find "$hidden" -mindepth 1 -depth -type d -exec rmdir {} +' EXIT
 fi
-exec env TESTS_BIN_DIR="$bin" PATH="$PATH:/usr/sbin:/sbin" "$bin/bench" "$here/../bench-results"
+if [ -n "${BENCH_PEERS:-}" ]; then
+	mount --bind "$BENCH_PEERS/usr" /usr
+fi
+TESTS_BIN_DIR="$bin" PATH="$PATH:/usr/sbin:/sbin" "$bin/bench" "$here/../bench-results" $part

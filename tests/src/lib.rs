@@ -15,7 +15,9 @@
 //! - [`registry`], [`containerd`], [`bundle`]: the counterparts.
 //! - [`enclosure`], [`dockerd`], [`podman`]: callers that would reach for
 //!   the machine's own network and directories, shut in.
+//! - [`bench`]: the parts of the benchmark.
 
+pub mod bench;
 pub mod bundle;
 pub mod command;
 pub mod containerd;

@@ -1,0 +1,11 @@
+//! The parts of the benchmark that `tests/src/bin/bench.rs` puts together.
+//!
+//! - [`contest`]: runs contestants in turn, round by round.
+//! - [`runtimes`]: the contests between OCI runtimes.
+//! - [`clients`]: the contest between clients with their daemons.
+//! - [`report`]: the table, the machine, and what is kept.
+
+pub mod clients;
+pub mod contest;
+pub mod report;
+pub mod runtimes;

@@ -1,7 +1,7 @@
 //! Copies files into a root file system, by the rules of `COPY`.
 //!
 //! 1. [`select`] finds what each source names, and where each file goes.
-//! 2. [`write`] makes it so, below the descriptor of the root: nothing in an image can lead outside.
+//! 2. [`write()`] makes it so, below the descriptor of the root: nothing in an image can lead outside.
 //!
 //! A directory is merged into one that is there. A file replaces a file; it never replaces a directory, nor a directory a
 //! file or link: that is told as a mistake, as Docker does.
@@ -240,7 +240,7 @@ pub fn write(
 /// Writes `content` to the absolute path `to`.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_inline(root: &Root, content: &str, to: &str, rules: &Rules) -> Result<(), String> {
     let owner = rules.owner.unwrap_or((0, 0));
     let (above, name) = to.rsplit_once('/').unwrap_or(("", to));

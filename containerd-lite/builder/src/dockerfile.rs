@@ -2,9 +2,9 @@
 //!
 //! 1. [`text`] says where something stands, and shows a mistake under its line.
 //! 2. [`directive`] reads `# syntax=`, `# escape=` and `# check=` off the top.
-//! 3. [`line`] drops comments, joins continued lines and collects here-documents.
+//! 3. [`mod@line`] drops comments, joins continued lines and collects here-documents.
 //! 4. [`word`] splits a line into words and expands variables by the rules of a shell.
-//! 5. [`instruction`] is what a line can be, [`flag`] the options it takes, [`parse`] reads one.
+//! 5. [`instruction`] is what a line can be, [`flag`] the options it takes, [`mod@parse`] reads one.
 //!
 //! Semantics are those of the Dockerfile reference, frontend version 1.
 

@@ -135,6 +135,7 @@ impl Containers {
             }
             put(tx, ns, &container)
         })?;
+        self.db.events().container_created(ns, &container);
         Ok(container)
     }
 
@@ -150,7 +151,7 @@ impl Containers {
         container: &Container,
         paths: &[S],
     ) -> Result<Container> {
-        self.db.write(|tx| {
+        let updated = self.db.write(|tx| {
             let mut new = find(tx, ns, &container.id)?;
             if paths.is_empty() {
                 for path in [
@@ -171,7 +172,9 @@ impl Containers {
             check(&new)?;
             put(tx, ns, &new)?;
             Ok(new)
-        })
+        })?;
+        self.db.events().container_updated(ns, &updated);
+        Ok(updated)
     }
 
     /// # Errors
@@ -186,7 +189,9 @@ impl Containers {
                 return Err(not_found(ns, id));
             }
             Ok(())
-        })
+        })?;
+        self.db.events().container_deleted(ns, id);
+        Ok(())
     }
 }
 

@@ -199,6 +199,7 @@ impl ContentStore {
             forget_blob(tx, ns, digest)?;
             Ok(!known_anywhere(tx, digest)?)
         })?;
+        self.0.db.events().content_deleted(ns, digest.as_str());
         if last {
             self.remove_file(digest).map(|_| ())
         } else {

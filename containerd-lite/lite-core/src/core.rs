@@ -104,7 +104,7 @@ impl Core {
         let db = Database::open(&config.root.join("meta.db"))?;
         // What an unpack that was killed has prepared is of no use to anybody.
         Leases::new(db.clone()).end_labelled(crate::gc::OF_PROCESS)?;
-        let events = Events::new();
+        let events = db.events().clone();
         let tasks = Tasks::new(config.tasks()?, events.clone());
         Ok(Self {
             events,

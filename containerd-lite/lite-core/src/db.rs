@@ -16,6 +16,7 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::{Because as _, Result};
+use crate::events::Events;
 
 /// Idle readers beyond this many are closed.
 const IDLE_READERS: usize = 4;
@@ -32,6 +33,7 @@ struct Shared {
     path: PathBuf,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    events: Events,
 }
 
 impl Database {
@@ -51,8 +53,14 @@ impl Database {
             path: path.to_owned(),
             writer: Mutex::new(writer),
             readers: Mutex::default(),
+            events: Events::new(),
         };
         Ok(Self(Arc::new(shared)))
+    }
+
+    /// Where changes of what the database holds are told, once they are made.
+    pub fn events(&self) -> &Events {
+        &self.0.events
     }
 
     /// Runs `work` as one write: all of it happens, or none if it fails.

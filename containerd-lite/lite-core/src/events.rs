@@ -6,6 +6,7 @@
 //!    a shim or a client has stamped already.
 //! 3. Each [`Subscription`] has its own bounded queue behind containerd's
 //!    filters; [`fields`] lets those filters look into the encoded events.
+//! 4. [`news`] encodes what the stores tell of their records.
 //!
 //! A publisher never waits. A subscriber that lets [`QUEUE`] events pile up
 //! loses its subscription: it still gets what was queued, and after that an
@@ -26,6 +27,7 @@ use crate::namespace::{Namespace, check_identifier};
 use crate::values::AnyValue;
 
 mod fields;
+mod news;
 
 /// How many events a subscriber may be behind.
 pub const QUEUE: usize = 4096;

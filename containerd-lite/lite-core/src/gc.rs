@@ -21,6 +21,7 @@ use crate::core::Core;
 use crate::db::row;
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::events::Events;
 use crate::namespace::Namespace;
 use crate::snapshots;
 use crate::time::{from_nanos, parse_rfc3339};
@@ -59,6 +60,20 @@ struct Swept {
     blobs: Vec<Digest>,
     ingests: Vec<i64>,
     snapshots: Vec<i64>,
+    /// To be told of: each tenant's loss.
+    lost_blobs: Vec<(Namespace, Digest)>,
+    lost_snapshots: Vec<(Namespace, String, String)>,
+}
+
+impl Swept {
+    fn tell(&self, events: &Events) {
+        for (ns, digest) in &self.lost_blobs {
+            events.content_deleted(ns, digest.as_str());
+        }
+        for (ns, snapshotter, name) in &self.lost_snapshots {
+            events.snapshot_removed(ns, snapshotter, name);
+        }
+    }
 }
 
 /// Removes everything that no root reaches.
@@ -69,6 +84,7 @@ struct Swept {
 pub fn collect(core: &Core) -> Result<Collected> {
     let mut swept = core.content.while_no_commit(|| {
         let mut swept = core.db.write(|tx| sweep(tx, &core.content))?;
+        swept.tell(&core.events);
         for digest in std::mem::take(&mut swept.blobs) {
             swept.collected.bytes += core.content.remove_file(&digest)?;
         }
@@ -92,6 +108,7 @@ fn sweep(tx: &Connection, content: &ContentStore) -> Result<Swept> {
         if !marked.has_blob(ns.as_str(), digest.as_str()) {
             content::forget_blob(tx, &ns, &digest)?;
             swept.collected.blobs += 1;
+            swept.lost_blobs.push((ns, digest.clone()));
             if !content::known_anywhere(tx, &digest)? {
                 swept.blobs.push(digest);
             }
@@ -102,6 +119,7 @@ fn sweep(tx: &Connection, content: &ContentStore) -> Result<Swept> {
             snapshots::forget(tx, &ns, &snapshotter, &name)?;
             swept.collected.snapshots += 1;
             swept.snapshots.push(number);
+            swept.lost_snapshots.push((ns, snapshotter, name));
         }
     }
     for (id, ns, reference, old) in unleased_ingests(tx, now)? {

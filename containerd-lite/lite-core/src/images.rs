@@ -117,6 +117,9 @@ impl Images {
             }
             leases::hold(tx, ns, self.lease.as_deref(), "images", &image.name)
         })?;
+        self.db
+            .events()
+            .image_created(ns, &image.name, &image.labels);
         Ok(image)
     }
 
@@ -149,7 +152,7 @@ impl Images {
         } else {
             None
         };
-        self.db.write(|tx| {
+        let updated = self.db.write(|tx| {
             let mut new = find(tx, ns, &image.name)?;
             if target {
                 new.target = image.target.clone();
@@ -173,7 +176,11 @@ impl Images {
             check(&new)?;
             put(tx, ns, &new, "REPLACE")?;
             Ok(new)
-        })
+        })?;
+        self.db
+            .events()
+            .image_updated(ns, &updated.name, &updated.labels);
+        Ok(updated)
     }
 
     /// Makes `name` stand for `image.target`, whether or not it existed.
@@ -194,7 +201,9 @@ impl Images {
     /// # Errors
     /// NotFound.
     pub fn delete(&self, ns: &Namespace, name: &str) -> Result<()> {
-        self.db.write(|tx| remove(tx, ns, name))
+        self.db.write(|tx| remove(tx, ns, name))?;
+        self.db.events().image_deleted(ns, name);
+        Ok(())
     }
 
     /// Removes the name if it still stands for `target`.
@@ -211,7 +220,9 @@ impl Images {
                 )));
             }
             remove(tx, ns, name)
-        })
+        })?;
+        self.db.events().image_deleted(ns, name);
+        Ok(())
     }
 }
 

@@ -73,7 +73,9 @@ impl Namespaces {
                     .error(format!("namespace {:?}: already exists", name.as_str())));
             }
             Ok(())
-        })
+        })?;
+        self.db.events().namespace_created(name, labels);
+        Ok(())
     }
 
     /// Replaces labels as `update` says and returns the record after it.
@@ -86,7 +88,7 @@ impl Namespaces {
         labels: &Labels,
         update: &LabelUpdate,
     ) -> Result<NamespaceRecord> {
-        self.db.write(|tx| {
+        let updated = self.db.write(|tx| {
             let old = find(tx, name)?;
             let labels = update.apply(old.labels, labels)?;
             tx.execute(
@@ -97,7 +99,9 @@ impl Namespaces {
                 name: name.clone(),
                 labels,
             })
-        })
+        })?;
+        self.db.events().namespace_updated(name, &updated.labels);
+        Ok(updated)
     }
 
     /// # Errors
@@ -131,7 +135,9 @@ impl Namespaces {
             }
             tx.execute("DELETE FROM namespaces WHERE name = ?1", [name.as_str()])?;
             Ok(())
-        })
+        })?;
+        self.db.events().namespace_deleted(name);
+        Ok(())
     }
 }
 

@@ -253,7 +253,12 @@ impl Snapshots {
             )?;
             leases::release(tx, ns, &resource(snapshotter), key)?;
             leases::hold(tx, ns, self.lease.as_deref(), &resource(snapshotter), name)
-        })
+        })?;
+        self.shared
+            .db
+            .events()
+            .snapshot_committed(ns, snapshotter, key, name);
+        Ok(())
     }
 
     /// Removes a snapshot and its files.
@@ -275,6 +280,10 @@ impl Snapshots {
             forget(tx, ns, snapshotter, key)?;
             Ok(found.number)
         })?;
+        self.shared
+            .db
+            .events()
+            .snapshot_removed(ns, snapshotter, key);
         self.remove_files(number).map(|_| ())
     }
 
@@ -395,6 +404,30 @@ impl Snapshots {
             .collect())
     }
 
+    /// The directories of snapshot `key`, whatever its kind, and those below it,
+    /// nearest first: of all below, and with its own on top.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub(crate) fn stack(
+        &self,
+        ns: &Namespace,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+        check_snapshotter(snapshotter)?;
+        let (number, below) = self.shared.db.read(|tx| {
+            let found = find(tx, ns, snapshotter, key)?;
+            Ok((found.number, ancestors(tx, found.parent)?))
+        })?;
+        let files = |number: i64| self.shared.files(number);
+        let below: Vec<PathBuf> = below.into_iter().map(files).collect();
+        let whole = std::iter::once(files(number))
+            .chain(below.iter().cloned())
+            .collect();
+        Ok((below, whole))
+    }
+
     /// Makes an existing snapshot belong to this store's lease.
     ///
     /// # Errors
@@ -475,6 +508,10 @@ impl Snapshots {
                 .describe(tx, &find(tx, ns, snapshotter, key)?)
                 .map(Some)
         })?;
+        if mounts.is_some() {
+            let events = self.shared.db.events();
+            events.snapshot_prepared(ns, snapshotter, key, parent);
+        }
         mounts.ok_or_else(|| {
             let target = labels
                 .get(TARGET_LABEL)

@@ -326,6 +326,8 @@ impl Ingest {
         };
         let new = shared.db.write(|tx| self.record_blob(tx, &info))?;
         if new {
+            let digest = info.digest.as_str();
+            shared.db.events().content_created(&self.ns, digest, held);
             return Ok(info);
         }
         Err(Kind::AlreadyExists.error(format!("content {}: already exists", info.digest)))

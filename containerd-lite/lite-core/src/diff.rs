@@ -1,54 +1,88 @@
-//! From the files of a snapshot to a layer: the way back from [`crate::layers`].
+//! Diff: the changes between two file systems as a layer in the content store.
 //!
-//! 1. [`of_snapshot`] walks what an active snapshot holds itself, names in order.
-//! 2. Overlay's whiteouts and opaque directories become OCI's; a file with several names becomes one file and hard links.
-//! 3. The tar goes through one hash into gzip and from there into the content store, so that nothing of it is held in memory.
+//! What a caller needs:
+//! - [`of_snapshot`] for a snapshot against its parent: what `commit` and a build
+//!   step need, and [`snapshot`] for another packing. Nothing is mounted, and only what changed is looked into.
+//! - [`mounts`] for any two stacks of directories, named by mounts as
+//!   snapshotters describe them (`bind`, `overlay`).
 //!
-//! The same files make the same layer, bit by bit: there is no name of a user, no time of access, and one order in it.
+//! All give what was [`Made`]: the blob, and its diffID for the image's
+//! configuration. In order:
+//! 1. [`layers::compare`] walks both and writes the archive.
+//! 2. Its bytes are digested, compressed as [`Options::media_type`] says, and
+//!    written into an ingest.
+//! 3. The ingest is committed, labelled with the diffID as containerd does.
+//!
+//! The same changes give the same bytes.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::PathBuf;
 
 use flate2::{Compression, GzBuilder};
-use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use crate::content::Ingest;
+use crate::content::{ContentStore, Ingest};
 use crate::core::Core;
-use crate::digest::{Descriptor, Digest, Expected};
-use crate::error::{Because as _, Kind, Result};
+use crate::digest::{Descriptor, Digest};
+use crate::error::{Because as _, Error, Kind, Result};
 use crate::labels::Labels;
-use crate::layers::tar::{self, Header};
+use crate::layers;
 use crate::namespace::Namespace;
+use crate::values::Mount;
 
-/// The media type of what is made here.
+/// The media type of what is made where nothing else is asked for.
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// The label with a compressed blob's diffID, as containerd sets it.
+/// Under which a compressed blob names the digest of its bytes uncompressed.
 pub const UNCOMPRESSED: &str = "containerd.io/uncompressed";
 
-/// Fast, and four fifths of what the slowest level saves.
-const LEVEL: u32 = 4;
+/// gzip's level: fast, and four fifths of what the slowest saves.
+const GZIP: Compression = Compression::new(4);
+/// zstd's.
+const ZSTD: i32 = 3;
+
+/// What kind of layer is made, and under whose name.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `application/vnd.oci.image.layer.v1.tar`, with `+gzip` or `+zstd`, or
+    /// Docker's `application/vnd.docker.image.rootfs.diff.tar.gzip`.
+    pub media_type: String,
+    /// The ingest's; made up when empty.
+    pub reference: String,
+    /// The blob's.
+    pub labels: Labels,
+    /// No time in the layer is later than this many seconds since 1970.
+    pub latest: Option<i64>,
+}
+
+impl Default for Options {
+    /// OCI's layer with gzip, which every registry and client knows.
+    fn default() -> Self {
+        Self {
+            media_type: LAYER.to_owned(),
+            reference: String::new(),
+            labels: Labels::new(),
+            latest: None,
+        }
+    }
+}
 
 /// A layer that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
-    /// The digest of the tar.
+    /// The digest of its uncompressed bytes, for `rootfs.diff_ids`.
     pub diff_id: Digest,
-    /// The compressed blob.
+    /// Its blob.
     pub blob: Descriptor,
+    /// Nothing changed: the layer holds no entry.
+    pub is_empty: bool,
 }
 
-/// Makes a layer of what the active snapshot `key` holds itself, held by `lease`.
+/// Makes a layer of what snapshot `key` has that its parent has not, with
+/// gzip, held by `lease`.
 ///
 /// # Errors
-/// NotFound; FailedPrecondition for a snapshot that is not active, and for files that overlayfs has written in a form that
-/// only it can read; those of the stores.
+/// NotFound; those of [`mounts`].
 pub fn of_snapshot(
     core: &Core,
     ns: &Namespace,
@@ -56,302 +90,271 @@ pub fn of_snapshot(
     snapshotter: &str,
     key: &str,
 ) -> Result<Made> {
-    let upper = core.snapshots.upper_dir(ns, snapshotter, key)?;
-    let reference = format!("diff-{}-{key}", std::process::id());
-    let ingest = core
-        .content
-        .ingest(ns, lease, &reference, Expected::default())?;
-    write(ingest, &upper).op(|| format!("make a layer of snapshot {key:?}"))
+    snapshot(core, ns, lease, snapshotter, key, &Options::default())
 }
 
-fn write(ingest: Ingest, upper: &Path) -> Result<Made> {
-    let mut into = Into {
-        ingest,
-        failed: None,
-    };
-    match archive(upper, &mut into) {
-        Ok(diff_id) => commit(into.ingest, diff_id),
-        Err(err) => {
-            let failed = into.failed.take();
-            // The first error is the one to report.
-            let _dropped = into.ingest.discard();
-            Err(failed.unwrap_or(err))
-        }
-    }
+/// The same as `options` say.
+///
+/// # Errors
+/// NotFound; those of [`mounts`].
+pub fn snapshot(
+    core: &Core,
+    ns: &Namespace,
+    lease: Option<&str>,
+    snapshotter: &str,
+    key: &str,
+    options: &Options,
+) -> Result<Made> {
+    let (lower, upper) = core.snapshots.stack(ns, snapshotter, key)?;
+    between(&core.content, ns, lease, &lower, &upper, options)
+        .op(|| format!("make a layer of snapshot {key:?}"))
 }
 
-fn commit(mut ingest: Ingest, diff_id: Digest) -> Result<Made> {
-    let (digest, size) = (ingest.digest(), ingest.offset());
-    let labels = Labels::from([(UNCOMPRESSED.to_owned(), diff_id.to_string())]);
-    match ingest.commit(None, None, &labels) {
-        // The same files made the same layer before.
-        Err(err) if err.kind() == Kind::AlreadyExists => {}
-        committed => drop(committed?),
-    }
-    let blob = Descriptor {
-        media_type: LAYER.to_owned(),
-        digest,
-        size,
-        annotations: std::collections::BTreeMap::new(),
-    };
-    Ok(Made { diff_id, blob })
+/// Makes a layer of what the file system of `upper` has that the one of `lower`
+/// has not; without any mount, that is an empty one.
+///
+/// # Errors
+/// InvalidArgument for a media type or mount that is not offered, or a name
+/// that no layer can hold; FailedPrecondition for files in a form that only
+/// overlayfs can read; ResourceExhausted for a full disk.
+pub fn mounts(
+    content: &ContentStore,
+    ns: &Namespace,
+    lease: Option<&str>,
+    lower: &[Mount],
+    upper: &[Mount],
+    options: &Options,
+) -> Result<Made> {
+    let (lower, upper) = (directories(lower)?, directories(upper)?);
+    between(content, ns, lease, &lower, &upper, options).op(|| "diff of two mounts".to_owned())
 }
 
-fn archive(upper: &Path, into: &mut Into) -> Result<Digest> {
-    let zip = GzBuilder::new().write(into, Compression::new(LEVEL));
-    let hashed = Hashed {
-        hasher: Sha256::new(),
-        output: io::BufWriter::with_capacity(256 << 10, zip),
-    };
-    let mut walk = Walk {
-        writer: tar::Writer::new(hashed),
-        links: HashMap::new(),
-    };
-    walk.directory(upper, &mut Vec::new())?;
-    let context = || "finish the archive".to_owned();
-    let hashed = walk.writer.finish().op(context)?;
-    let zip = hashed
-        .output
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error);
-    zip.and_then(flate2::write::GzEncoder::finish).op(context)?;
-    Ok(Digest::from_hash(&hashed.hasher.finalize()))
-}
-
-/// The store as something to write to; its own error is kept for the report.
-struct Into {
-    ingest: Ingest,
-    failed: Option<crate::error::Error>,
-}
-
-impl Write for Into {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.ingest.write(bytes).map_err(|err| {
-            self.failed = Some(err);
-            io::Error::other("the content store refused")
-        })?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Hashed<W> {
-    hasher: Sha256,
-    output: W,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.output.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
-    }
-}
-
-struct Walk<W> {
-    writer: tar::Writer<W>,
-    /// Files with several names that have been written: their first name.
-    links: HashMap<(u64, u64), Vec<u8>>,
-}
-
-impl<W: Write> Walk<W> {
-    /// Writes everything in `dir`, whose name in the layer is `name`.
-    fn directory(&mut self, dir: &Path, name: &mut Vec<u8>) -> Result<()> {
-        let context = || format!("read {}", dir.display());
-        let entries: io::Result<Vec<_>> = fs::read_dir(dir).op(context)?.collect();
-        let mut names: Vec<_> = entries
-            .op(context)?
-            .iter()
-            .map(fs::DirEntry::file_name)
-            .collect();
-        names.sort();
-        for file in names {
-            let length = name.len();
-            name.extend(file.as_bytes());
-            self.entry(&dir.join(&file), &file, name)?;
-            name.truncate(length);
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self, path: &Path, file: &OsStr, name: &mut Vec<u8>) -> Result<()> {
-        let context = || format!("read {}", path.display());
-        let about = fs::symlink_metadata(path).op(context)?;
-        let kind = about.file_type();
-        if kind.is_socket() {
-            // A socket is of no use to anybody else.
-            return Ok(());
-        }
-        if kind.is_char_device() && about.rdev() == 0 {
-            let parent = name.len() - file.len();
-            return self.marker(&[&name[..parent], b".wh.", file.as_bytes()].concat());
-        }
-        let xattrs = Attributes::of(path).op(context)?;
-        if xattrs.only_overlays {
-            return Err(Kind::FailedPrecondition.error(format!(
-                "{}: overlayfs has written it in a form that only it can read (redirect or metacopy)",
-                path.display()
-            )));
-        }
-        let is_dir = kind.is_dir();
-        if is_dir {
-            name.push(b'/');
-        }
-        let mut header = header(name, &about, xattrs.kept);
-        if about.file_type().is_symlink() {
-            header.target = fs::read_link(path)
-                .op(context)?
-                .into_os_string()
-                .as_bytes()
-                .to_vec();
-        }
-        if !is_dir && about.nlink() > 1 {
-            let key = (about.dev(), about.ino());
-            if let Some(first) = self.links.get(&key) {
-                header.kind = tar::Kind::HardLink;
-                header.target.clone_from(first);
-                header.xattrs.clear();
-            } else {
-                self.links.insert(key, name.clone());
-            }
-        }
-        let written = if header.kind == tar::Kind::File {
-            let opened = File::open(path).op(context)?;
-            self.writer.append(&header, opened)
-        } else {
-            self.writer.append(&header, io::empty())
+/// The directories behind `mounts`, nearest first.
+fn directories(mounts: &[Mount]) -> Result<Vec<PathBuf>> {
+    let [mount] = mounts else {
+        return match mounts {
+            [] => Ok(Vec::new()),
+            more => Err(Kind::InvalidArgument.error(format!(
+                "diff of {} mounts, one is expected: invalid argument",
+                more.len()
+            ))),
         };
-        written.op(|| format!("archive {}", path.display()))?;
-        if is_dir {
-            if xattrs.opaque {
-                self.marker(&[name.as_slice(), b".wh..wh..opq"].concat())?;
-            }
-            self.directory(path, name)?;
-        }
-        Ok(())
-    }
-
-    /// An empty file whose name says something.
-    fn marker(&mut self, name: &[u8]) -> Result<()> {
-        let header = Header {
-            path: name.to_vec(),
-            kind: tar::Kind::File,
-            mode: 0,
-            uid: 0,
-            gid: 0,
-            modified: (0, 0),
-            accessed: None,
-            target: Vec::new(),
-            device: (0, 0),
-            xattrs: Vec::new(),
-            size: 0,
-            segments: Vec::new(),
-        };
-        let written = self.writer.append(&header, io::empty());
-        written.op(|| format!("archive {}", String::from_utf8_lossy(name)))
-    }
-}
-
-fn header(name: &[u8], about: &Metadata, xattrs: Vec<(String, Vec<u8>)>) -> Header {
-    let kind = about.file_type();
-    let kind = if kind.is_dir() {
-        tar::Kind::Directory
-    } else if kind.is_symlink() {
-        tar::Kind::Symlink
-    } else if kind.is_char_device() {
-        tar::Kind::CharDevice
-    } else if kind.is_block_device() {
-        tar::Kind::BlockDevice
-    } else if kind.is_fifo() {
-        tar::Kind::Fifo
-    } else {
-        tar::Kind::File
     };
-    let device = match kind {
-        tar::Kind::CharDevice | tar::Kind::BlockDevice => (
-            rustix::fs::major(about.rdev()),
-            rustix::fs::minor(about.rdev()),
-        ),
-        _ => (0, 0),
-    };
-    Header {
-        path: name.to_vec(),
-        mode: about.mode() & 0o7777,
-        uid: about.uid(),
-        gid: about.gid(),
-        modified: (
-            about.mtime(),
-            u32::try_from(about.mtime_nsec()).unwrap_or_default(),
-        ),
-        accessed: None,
-        target: Vec::new(),
-        device,
-        xattrs,
-        size: about.size(),
-        segments: Vec::new(),
-        kind,
-    }
-}
-
-/// A file's extended attributes, sorted by whose they are.
-struct Attributes {
-    /// Those that belong to the file: capabilities and the user's own.
-    kept: Vec<(String, Vec<u8>)>,
-    /// Nothing below this directory shows through.
-    opaque: bool,
-    /// The file's bytes or names are elsewhere.
-    only_overlays: bool,
-}
-
-/// A list or value of extended attributes is at most this long (xattr(7)).
-const LONGEST_XATTR: usize = 64 << 10;
-
-impl Attributes {
-    fn of(path: &Path) -> io::Result<Self> {
-        let mut found = Self {
-            kept: Vec::new(),
-            opaque: false,
-            only_overlays: false,
-        };
-        let mut names = vec![0_u8; LONGEST_XATTR];
-        let length = match rustix::fs::llistxattr(path, &mut names) {
-            Err(Errno::NOTSUP) => 0,
-            length => length?,
-        };
-        let names = names[..length].split(|byte| *byte == 0);
-        let mut names: Vec<String> = names
-            .filter(|name| !name.is_empty())
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .collect();
-        names.sort();
-        for name in names {
-            let value = || -> io::Result<Vec<u8>> {
-                let mut value = vec![0_u8; LONGEST_XATTR];
-                let length = rustix::fs::lgetxattr(path, name.as_str(), &mut value)?;
-                value.truncate(length);
-                Ok(value)
+    match mount.kind.as_str() {
+        "bind" | "rbind" => Ok(vec![PathBuf::from(&mount.source)]),
+        "overlay" => {
+            let option = |key: &str| {
+                mount
+                    .options
+                    .iter()
+                    .find_map(|option| option.strip_prefix(key))
             };
-            match name.as_str() {
-                "trusted.overlay.opaque" => found.opaque = value()? == b"y",
-                "trusted.overlay.redirect" | "trusted.overlay.metacopy" => {
-                    found.only_overlays = true;
-                }
-                "security.capability" => found.kept.push((name.clone(), value()?)),
-                other if other.starts_with("user.") => found.kept.push((name.clone(), value()?)),
-                _ => {}
+            let lower = option("lowerdir=").unwrap_or_default().split(':');
+            let all = option("upperdir=").into_iter().chain(lower);
+            Ok(all
+                .filter(|dir| !dir.is_empty())
+                .map(PathBuf::from)
+                .collect())
+        }
+        other => Err(Kind::InvalidArgument.error(format!(
+            "diff of a mount of type {other:?}: invalid argument"
+        ))),
+    }
+}
+
+fn between(
+    content: &ContentStore,
+    ns: &Namespace,
+    lease: Option<&str>,
+    lower: &[PathBuf],
+    upper: &[PathBuf],
+    options: &Options,
+) -> Result<Made> {
+    let packing = Packing::of(&options.media_type)?;
+    let made_up = format!("diff-{}", crate::unpack::unique());
+    let reference = match options.reference.as_str() {
+        "" => made_up.as_str(),
+        given => given,
+    };
+    let mut ingest = content.ingest(ns, lease, reference, None)?;
+    // What an earlier attempt left is of other files.
+    ingest.truncate(0)?;
+    let packed = pack(&mut ingest, packing, lower, upper, options.latest);
+    let (diff_id, is_empty) = match packed {
+        Ok(packed) => packed,
+        Err(err) => {
+            if let Err(also) = ingest.discard() {
+                tracing::warn!(error = %crate::error::chain(&also), "cannot drop a broken layer");
+            }
+            return Err(err);
+        }
+    };
+    let (digest, size) = (ingest.digest(), ingest.offset());
+    let mut labels = options.labels.clone();
+    if digest != diff_id {
+        labels.insert(UNCOMPRESSED.to_owned(), diff_id.to_string());
+    }
+    match ingest.commit(Some(size), Some(&digest), &labels) {
+        Ok(_) => {}
+        Err(err) if err.kind() == Kind::AlreadyExists => {
+            if !labels.is_empty() {
+                content.add_labels(ns, &digest, &labels)?;
             }
         }
-        Ok(found)
+        Err(err) => return Err(err),
+    }
+    Ok(Made {
+        blob: Descriptor {
+            media_type: options.media_type.clone(),
+            digest,
+            size,
+            annotations: Default::default(),
+        },
+        diff_id,
+        is_empty,
+    })
+}
+
+/// How a media type wants its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    fn of(media_type: &str) -> Result<Self> {
+        match media_type {
+            "application/vnd.oci.image.layer.v1.tar"
+            | "application/vnd.docker.image.rootfs.diff.tar" => Ok(Self::Plain),
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+            | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Ok(Self::Gzip),
+            "application/vnd.oci.image.layer.v1.tar+zstd"
+            | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Ok(Self::Zstd),
+            other => Err(Kind::Unimplemented.error(format!(
+                "layers of media type {other:?} are not made: not implemented"
+            ))),
+        }
+    }
+
+    fn begin(self, sink: Sink<'_>) -> io::Result<Packer<'_>> {
+        Ok(match self {
+            Self::Plain => Packer::Plain(sink),
+            Self::Gzip => Packer::Gzip(GzBuilder::new().mtime(0).write(sink, GZIP)),
+            Self::Zstd => Packer::Zstd(zstd::Encoder::new(sink, ZSTD)?),
+        })
+    }
+}
+
+/// Writes the archive into `ingest`; returns the digest of its bytes before
+/// they were compressed, and whether it has no entry.
+fn pack(
+    ingest: &mut Ingest,
+    packing: Packing,
+    lower: &[PathBuf],
+    upper: &[PathBuf],
+    latest: Option<i64>,
+) -> Result<(Digest, bool)> {
+    let context = || "write layer".to_owned();
+    let mut fault = None;
+    let (compared, diff_id, finished) = {
+        let sink = Sink {
+            ingest,
+            fault: &mut fault,
+        };
+        let mut output = Digesting {
+            inner: packing.begin(sink).op(context)?,
+            hasher: Sha256::new(),
+        };
+        let compared = layers::compare(lower, upper, latest, &mut output);
+        let Digesting { inner, hasher } = output;
+        let diff_id = Digest::from_hash(&hasher.finalize());
+        (compared, diff_id, inner.finish())
+    };
+    // The store's own error says more than that a write did not work.
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    let entries = compared?;
+    finished.op(context)?;
+    Ok((diff_id, entries == 0))
+}
+
+/// The compressor, if there is one, before the ingest.
+enum Packer<'a> {
+    Plain(Sink<'a>),
+    Gzip(flate2::write::GzEncoder<Sink<'a>>),
+    Zstd(zstd::Encoder<'static, Sink<'a>>),
+}
+
+impl Packer<'_> {
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Gzip(encoder) => encoder.finish().map(drop),
+            Self::Zstd(encoder) => encoder.finish().map(drop),
+        }
+    }
+}
+
+impl Write for Packer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(sink) => sink.write(bytes),
+            Self::Gzip(encoder) => encoder.write(bytes),
+            Self::Zstd(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The ingest as a writer that keeps its error.
+struct Sink<'a> {
+    ingest: &'a mut Ingest,
+    fault: &'a mut Option<Error>,
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let broken = || io::Error::other("the content store does not take it");
+        if self.fault.is_some() {
+            return Err(broken());
+        }
+        match self.ingest.write(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(err) => {
+                *self.fault = Some(err);
+                Err(broken())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Digests what is written through it.
+struct Digesting<W> {
+    inner: W,
+    hasher: Sha256,
+}
+
+impl<W: Write> Write for Digesting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 
 #[cfg(test)]
-#[path = "diff_tests.rs"]
 mod tests;

@@ -5,7 +5,10 @@
 //! 2. `tar` reads the archive.
 //! 3. `untar` writes its entries below one directory's descriptor, whiteouts
 //!    in overlay's form. Nothing an archive says can reach outside.
+//! 4. `compare` goes the other way: what changed between two directories, as an
+//!    archive that `tar::writer` writes.
 
+mod compare;
 mod stream;
 pub(crate) mod tar;
 mod untar;
@@ -17,6 +20,8 @@ use crate::content::ContentStore;
 use crate::digest::{Descriptor, Digest};
 use crate::error::{Because as _, Error, Kind, Result};
 use crate::namespace::Namespace;
+
+pub(crate) use compare::compare;
 
 /// What a layer may use up.
 #[derive(Debug, Clone, Copy)]

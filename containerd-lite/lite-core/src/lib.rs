@@ -14,6 +14,7 @@ pub mod diff;
 mod digest;
 mod error;
 pub mod events;
+pub mod export;
 pub mod filter;
 pub mod gc;
 pub mod image;

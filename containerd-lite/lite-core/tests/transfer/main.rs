@@ -1,5 +1,6 @@
-//! Images in: pulled from registries and imported from archives.
+//! Images in and out: registries and archives.
 
+mod export;
 #[path = "../../../registry/tests/fixture/mod.rs"]
 mod fixture;
 mod import;

@@ -1,0 +1,361 @@
+//! The layer between two file systems: what an archive has to say so that the
+//! one becomes the other.
+//!
+//! Both are stacks of directories, as a snapshot's mounts name them; nothing is
+//! mounted. The two are walked side by side, in the order of names. What both
+//! have in common, down to the very inode, is not looked into, so that a
+//! container's changes cost no more than what it changed.
+//!
+//! Source: the image-spec's layer document. What is gone becomes `.wh.<name>`.
+//! A directory is listed if its owner, mode or attributes changed, or for the
+//! sake of what is in it. The first name of an inode holds its bytes, further ones are hard links to it. Attributes that belong
+//! to this machine (`trusted.…`, `security.selinux`) stay here.
+
+mod attributes;
+mod merged;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+
+use super::tar::{Header, Kind as EntryKind, Writer};
+use crate::error::{Because as _, Error, Kind, Result};
+use merged::{Entry, Merged, file_type, system};
+
+const WHITEOUT: &[u8] = b".wh.";
+
+/// Writes the archive that turns `lower` into `upper`, both stacks of
+/// directories with the nearest first, to `output`; returns how many entries it
+/// has.
+///
+/// With `latest`, no time in it is later than that many seconds since 1970.
+///
+/// # Errors
+/// Those of the file system; InvalidArgument for a name that an archive cannot
+/// have, naming it.
+pub(crate) fn compare<W: Write>(
+    lower: &[PathBuf],
+    upper: &[PathBuf],
+    latest: Option<i64>,
+    output: W,
+) -> Result<u64> {
+    let (lower, upper) = (Merged::open(lower)?, Merged::open(upper)?);
+    let mut walk = Walk {
+        archive: Writer::new(output),
+        latest,
+        links: HashMap::new(),
+        pending: Vec::new(),
+        entries: 0,
+    };
+    walk.root(&lower, &upper)?;
+    let entries = walk.entries;
+    walk.archive.finish().op(|| "write layer".to_owned())?;
+    Ok(entries)
+}
+
+struct Walk<W> {
+    archive: Writer<W>,
+    latest: Option<i64>,
+    /// The first name of inodes that have several.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Directories above the current one that are not listed yet.
+    pending: Vec<Option<Header>>,
+    entries: u64,
+}
+
+impl<W: Write> Walk<W> {
+    fn root(&mut self, lower: &Merged, upper: &Merged) -> Result<()> {
+        let (Some(after), Some(fd)) = (upper.stat(), upper.fd()) else {
+            return Err(Kind::InvalidArgument.error("compare with no directory"));
+        };
+        if let (Some(before), Some(below)) = (lower.stat(), lower.fd()) {
+            let same = same_owner(before, after)
+                && attributes::of_open(below)? == attributes::of_open(fd)?;
+            if !same {
+                let header = self.header(b"./".to_vec(), after, attributes::of_open(fd)?);
+                self.write(&header)?;
+            }
+        }
+        self.directory(b"", Some(lower), upper)
+    }
+
+    /// `path` ends in a slash unless it is empty.
+    fn directory(&mut self, path: &[u8], lower: Option<&Merged>, upper: &Merged) -> Result<()> {
+        let mut before = match lower {
+            Some(lower) => lower.entries()?,
+            None => Default::default(),
+        };
+        let after = upper.entries()?;
+        let mut names: Vec<Vec<u8>> = before.keys().cloned().collect();
+        names.extend(
+            after
+                .keys()
+                .filter(|name| !before.contains_key(*name))
+                .cloned(),
+        );
+        names.sort();
+        for name in names {
+            let full = [path, name.as_slice()].concat();
+            let gone = before.remove(&name);
+            let entry = match (after.get(&name), gone) {
+                (Some(entry), Some(old)) if entry.is(&old) => Ok(()),
+                (Some(entry), old) => self.entry(&full, &name, old.as_ref(), entry),
+                (None, _) => self.whiteout(path, &name),
+            };
+            entry.map_err(|err| err.within(format!("{:?}", String::from_utf8_lossy(&full))))?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &[u8], name: &[u8], old: Option<&Entry>, new: &Entry) -> Result<()> {
+        if name.starts_with(WHITEOUT) {
+            return Err(
+                Kind::InvalidArgument.error("a layer cannot hold a name that begins with \".wh.\"")
+            );
+        }
+        if new.is_directory() {
+            return self.subdirectory(path, name, old, new);
+        }
+        let kind = file_type(&new.stat);
+        // Sockets are of a process, not of an image; the other is overlay's.
+        if kind == FileType::Socket || merged::is_whiteout(&new.stat) {
+            return Ok(());
+        }
+        let holder = new.holder()?;
+        let xattrs = attributes::of(holder, name, kind)?;
+        if let Some(old) = old
+            && unchanged(old, new, name, &xattrs)?
+        {
+            return Ok(());
+        }
+        let mut header = self.header(path.to_vec(), &new.stat, xattrs);
+        if kind == FileType::Symlink {
+            header.target = system(
+                rustix::fs::readlinkat(holder, name, Vec::new()),
+                "read symbolic link",
+            )?
+            .into_bytes();
+        }
+        if new.stat.st_nlink > 1 {
+            let inode = (new.stat.st_dev, new.stat.st_ino);
+            match self.links.get(&inode) {
+                Some(first) => {
+                    header.target.clone_from(first);
+                    header.kind = EntryKind::HardLink;
+                    header.xattrs.clear();
+                    header.size = 0;
+                }
+                None => {
+                    self.links.insert(inode, path.to_vec());
+                }
+            }
+        }
+        if header.kind == EntryKind::File {
+            return self.file(&header, holder, name);
+        }
+        self.write(&header)
+    }
+
+    fn subdirectory(
+        &mut self,
+        path: &[u8],
+        name: &[u8],
+        old: Option<&Entry>,
+        new: &Entry,
+    ) -> Result<()> {
+        let upper = new.open(name)?;
+        let lower = match old {
+            Some(old) if old.is_directory() => Some(old.open(name)?),
+            _ => None,
+        };
+        let xattrs = match upper.fd() {
+            Some(fd) => attributes::of_open(fd)?,
+            None => Vec::new(),
+        };
+        let same = match (&lower, old) {
+            (Some(lower), Some(old)) => {
+                let before = match lower.fd() {
+                    Some(fd) => attributes::of_open(fd)?,
+                    None => Vec::new(),
+                };
+                same_owner(&old.stat, &new.stat) && before == xattrs
+            }
+            _ => false,
+        };
+        let path = [path, b"/"].concat();
+        let header = self.header(path.clone(), &new.stat, xattrs);
+        if same {
+            self.pending.push(Some(header));
+        } else {
+            self.write(&header)?;
+            self.pending.push(None);
+        }
+        let walked = self.directory(&path, lower.as_ref(), &upper);
+        self.pending.pop();
+        walked
+    }
+
+    fn whiteout(&mut self, dir: &[u8], name: &[u8]) -> Result<()> {
+        let header = Header {
+            path: [dir, WHITEOUT, name].concat(),
+            kind: EntryKind::File,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            modified: (0, 0),
+            accessed: None,
+            target: Vec::new(),
+            device: (0, 0),
+            xattrs: Vec::new(),
+            size: 0,
+            segments: Vec::new(),
+        };
+        self.write(&header)
+    }
+
+    fn file(&mut self, header: &Header, holder: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        let file = open_file(holder, name)?;
+        // A file that became shorter meanwhile: the archive stays whole.
+        self.append(header, file.chain(io::repeat(0)))
+    }
+
+    /// Lists an entry, and before it the directories that lead to it.
+    fn write(&mut self, header: &Header) -> Result<()> {
+        self.append(header, io::empty())
+    }
+
+    fn append(&mut self, header: &Header, data: impl io::Read) -> Result<()> {
+        let context = || "write layer".to_owned();
+        for above in &mut self.pending {
+            if let Some(above) = above.take() {
+                self.archive.append(&above, io::empty()).op(context)?;
+                self.entries += 1;
+            }
+        }
+        self.entries += 1;
+        self.archive.append(header, data).op(context)
+    }
+
+    fn header(&self, path: Vec<u8>, stat: &Stat, xattrs: Vec<(String, Vec<u8>)>) -> Header {
+        let kind = match file_type(stat) {
+            FileType::Directory => EntryKind::Directory,
+            FileType::Symlink => EntryKind::Symlink,
+            FileType::CharacterDevice => EntryKind::CharDevice,
+            FileType::BlockDevice => EntryKind::BlockDevice,
+            FileType::Fifo => EntryKind::Fifo,
+            _ => EntryKind::File,
+        };
+        let device = match kind {
+            EntryKind::CharDevice | EntryKind::BlockDevice => (
+                rustix::fs::major(stat.st_rdev),
+                rustix::fs::minor(stat.st_rdev),
+            ),
+            _ => (0, 0),
+        };
+        let size = if kind == EntryKind::File {
+            u64::try_from(stat.st_size).unwrap_or_default()
+        } else {
+            0
+        };
+        let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
+        let modified = match self.latest {
+            Some(latest) if stat.st_mtime >= latest => (latest, 0),
+            _ => (stat.st_mtime, nanos),
+        };
+        Header {
+            path,
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            modified,
+            accessed: None,
+            target: Vec::new(),
+            device,
+            xattrs,
+            size,
+            segments: Vec::new(),
+        }
+    }
+}
+
+fn same_owner(one: &Stat, other: &Stat) -> bool {
+    let of = |stat: &Stat| (stat.st_mode, stat.st_uid, stat.st_gid);
+    of(one) == of(other)
+}
+
+/// Whether something other than a directory says the same in both. Equal times
+/// of change to the nanosecond are believed; whole seconds may come from an
+/// archive, and then the bytes are compared.
+fn unchanged(old: &Entry, new: &Entry, name: &[u8], xattrs: &[(String, Vec<u8>)]) -> Result<bool> {
+    let (before, after) = (&old.stat, &new.stat);
+    let kind = file_type(after);
+    let of = |stat: &Stat| {
+        (
+            (stat.st_rdev, stat.st_size),
+            (stat.st_mtime, stat.st_mtime_nsec),
+            // A further name of a file is told together with its first.
+            if kind == FileType::RegularFile {
+                stat.st_nlink
+            } else {
+                1
+            },
+        )
+    };
+    if !same_owner(before, after) || of(before) != of(after) {
+        return Ok(false);
+    }
+    let holder = old.holder()?;
+    if attributes::of(holder, name, kind)? != *xattrs {
+        return Ok(false);
+    }
+    match kind {
+        FileType::Symlink => {
+            let target = |holder| {
+                system(
+                    rustix::fs::readlinkat(holder, name, Vec::new()),
+                    "read symbolic link",
+                )
+            };
+            Ok(target(holder)? == target(new.holder()?)?)
+        }
+        FileType::RegularFile if after.st_mtime_nsec == 0 => same_bytes(
+            &mut open_file(holder, name)?,
+            &mut open_file(new.holder()?, name)?,
+        )
+        .map_err(|err| Error::io("compare", err)),
+        _ => Ok(true),
+    }
+}
+
+fn same_bytes(one: &mut File, other: &mut File) -> io::Result<bool> {
+    let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        let len = one.read(&mut left)?;
+        if len == 0 {
+            return Ok(other.read(&mut right)? == 0);
+        }
+        match other.read_exact(&mut right[..len]) {
+            Ok(()) if left[..len] == right[..len] => {}
+            Ok(()) => return Ok(false),
+            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(err) => return Err(err),
+        }
+    }
+}
+
+fn open_file(holder: BorrowedFd<'_>, name: &[u8]) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = system(
+        rustix::fs::openat(holder.as_fd(), name, flags, Mode::empty()),
+        "open",
+    )?;
+    Ok(File::from(fd))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+
+use super::*;
+use crate::layers::tar::Reader;
+use crate::layers::{Limits, Target, apply};
+
+/// Layers, nearest first when asked for.
+struct Stack(tempfile::TempDir, Vec<PathBuf>);
+
+impl Stack {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap(), Vec::new())
+    }
+
+    fn layer(&mut self) -> PathBuf {
+        let dir = self.0.path().join(self.1.len().to_string());
+        fs::create_dir(&dir).unwrap();
+        self.1.push(dir.clone());
+        dir
+    }
+
+    fn dirs(&self) -> Vec<PathBuf> {
+        self.1.iter().rev().cloned().collect()
+    }
+
+    fn diff(&self) -> Vec<u8> {
+        let dirs = self.dirs();
+        let mut bytes = Vec::new();
+        compare(&dirs[1..], &dirs, None, &mut bytes).unwrap();
+        bytes
+    }
+}
+
+fn whiteout(path: &Path) {
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        path,
+        FileType::CharacterDevice,
+        Mode::empty(),
+        0,
+    )
+    .unwrap();
+}
+
+fn listed(archive: &[u8]) -> Vec<String> {
+    let mut reader = Reader::new(archive);
+    let mut all = Vec::new();
+    while let Some(header) = reader.next().unwrap() {
+        let path = String::from_utf8_lossy(&header.path).into_owned();
+        let target = String::from_utf8_lossy(&header.target).into_owned();
+        all.push(match header.kind {
+            EntryKind::HardLink => format!("{path} = {target}"),
+            EntryKind::Symlink => format!("{path} -> {target}"),
+            _ => path,
+        });
+    }
+    all
+}
+
+fn set_xattr(path: &Path, name: &str, value: &[u8]) {
+    rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
+}
+
+#[test]
+fn a_layer_holds_what_changed_and_the_way_to_it() {
+    let mut stack = Stack::new();
+    let base = stack.layer();
+    fs::create_dir_all(base.join("usr/lib/deep")).unwrap();
+    fs::create_dir_all(base.join("gone/below")).unwrap();
+    fs::create_dir_all(base.join("replaced/old")).unwrap();
+    fs::write(base.join("usr/lib/same"), "same").unwrap();
+    fs::write(base.join("usr/lib/changed"), "before").unwrap();
+    fs::write(base.join("replaced/kept"), "x").unwrap();
+    fs::write(base.join("removed"), "x").unwrap();
+    let upper = stack.layer();
+    fs::create_dir_all(upper.join("usr/lib")).unwrap();
+    fs::write(upper.join("usr/lib/changed"), "after").unwrap();
+    whiteout(&upper.join("gone"));
+    whiteout(&upper.join("removed"));
+    fs::create_dir(upper.join("replaced")).unwrap();
+    set_xattr(&upper.join("replaced"), "trusted.overlay.opaque", b"y");
+    fs::write(upper.join("replaced/new"), "x").unwrap();
+    fs::create_dir(upper.join("fresh")).unwrap();
+    symlink("/somewhere", upper.join("fresh/link")).unwrap();
+    assert_eq!(
+        listed(&stack.diff()),
+        [
+            "fresh/",
+            "fresh/link -> /somewhere",
+            ".wh.gone",
+            ".wh.removed",
+            "replaced/",
+            "replaced/.wh.kept",
+            "replaced/new",
+            "replaced/.wh.old",
+            "usr/",
+            "usr/lib/",
+            "usr/lib/changed",
+        ]
+    );
+}
+
+#[test]
+fn what_was_only_copied_up_is_no_change_and_a_mode_is() {
+    let mut stack = Stack::new();
+    let base = stack.layer();
+    for name in ["copied", "mode"] {
+        fs::write(base.join(name), name).unwrap();
+    }
+    let upper = stack.layer();
+    for name in ["copied", "mode"] {
+        let (from, to) = (base.join(name), upper.join(name));
+        fs::copy(&from, &to).unwrap();
+        let times = fs::FileTimes::new().set_modified(from.metadata().unwrap().modified().unwrap());
+        fs::File::options()
+            .write(true)
+            .open(&to)
+            .unwrap()
+            .set_times(times)
+            .unwrap();
+    }
+    fs::set_permissions(upper.join("mode"), Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(listed(&stack.diff()), ["mode"]);
+}
+
+#[test]
+fn a_name_added_to_a_file_keeps_both_one_file() {
+    let mut stack = Stack::new();
+    fs::write(stack.layer().join("a"), "x").unwrap();
+    let upper = stack.layer();
+    fs::write(upper.join("a"), "x").unwrap();
+    fs::hard_link(upper.join("a"), upper.join("b")).unwrap();
+    assert_eq!(listed(&stack.diff()), ["a", "b = a"]);
+}
+
+#[test]
+fn applied_again_it_gives_the_same_files_and_the_same_layer() {
+    let mut stack = Stack::new();
+    let base = stack.layer();
+    fs::create_dir(base.join("dir")).unwrap();
+    fs::write(base.join("dir/old"), "x").unwrap();
+    let upper = stack.layer();
+    fs::create_dir(upper.join("dir")).unwrap();
+    whiteout(&upper.join("dir/old"));
+    let long = "n".repeat(200);
+    let file = upper.join("dir").join(&long);
+    fs::write(&file, "capable").unwrap();
+    std::os::unix::fs::chown(&file, Some(3_000_000), Some(7)).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o4755)).unwrap();
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    set_xattr(&file, "security.capability", &capability);
+    let sparse = fs::File::create(upper.join("sparse")).unwrap();
+    sparse.set_len(3 << 20).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        upper.join("null"),
+        FileType::CharacterDevice,
+        Mode::from_raw_mode(0o666),
+        rustix::fs::makedev(1, 3),
+    )
+    .unwrap();
+    let first = stack.diff();
+
+    let again = stack.0.path().join("again");
+    fs::create_dir(&again).unwrap();
+    let target = Target {
+        dir: &again,
+        below: &[base.clone()],
+    };
+    apply(first.as_slice(), target, Limits::default()).unwrap();
+    let made = fs::metadata(again.join("dir").join(&long)).unwrap();
+    assert_eq!(
+        (made.uid(), made.gid(), made.mode() & 0o7777),
+        (3_000_000, 7, 0o4755)
+    );
+    assert_eq!(fs::metadata(again.join("sparse")).unwrap().len(), 3 << 20);
+    assert_eq!(
+        fs::metadata(again.join("null")).unwrap().rdev(),
+        rustix::fs::makedev(1, 3)
+    );
+    let mut second = Vec::new();
+    compare(
+        std::slice::from_ref(&base),
+        &[again, base.clone()],
+        None,
+        &mut second,
+    )
+    .unwrap();
+    assert_eq!(first, second);
+}
+
+#[test]
+fn what_only_overlayfs_understands_is_refused() {
+    for name in ["trusted.overlay.redirect", "trusted.overlay.metacopy"] {
+        let mut stack = Stack::new();
+        stack.layer();
+        let moved = stack.layer().join("moved");
+        fs::create_dir(&moved).unwrap();
+        set_xattr(&moved, name, b"/x");
+        let dirs = stack.dirs();
+        let err = compare(&dirs[1..], &dirs, None, &mut Vec::new()).unwrap_err();
+        assert_eq!(err.kind(), Kind::FailedPrecondition);
+        assert!(crate::error::chain(&err).contains("moved"));
+    }
+}
+
+#[test]
+fn without_anything_below_all_is_in_the_layer_and_times_are_limited() {
+    let mut stack = Stack::new();
+    let only = stack.layer();
+    fs::write(only.join("a"), "x").unwrap();
+    let mut bytes = Vec::new();
+    assert_eq!(
+        compare(&[], &stack.dirs(), Some(1_000), &mut bytes).unwrap(),
+        1
+    );
+    let header = Reader::new(bytes.as_slice()).next().unwrap().unwrap();
+    assert_eq!(
+        (header.path.as_slice(), header.modified),
+        (&b"a"[..], (1_000, 0))
+    );
+    fs::write(only.join(".wh.x"), "").unwrap();
+    let err = compare(&[], &stack.dirs(), None, &mut Vec::new()).unwrap_err();
+    assert_eq!(err.kind(), Kind::InvalidArgument);
+    assert!(crate::error::chain(&err).contains(".wh.x"));
+}

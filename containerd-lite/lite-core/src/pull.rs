@@ -7,8 +7,9 @@
 //!    the content store ([`fetch`]), layers a few at a time. The store verifies
 //!    every digest. What was interrupted earlier goes on where it stopped;
 //!    what somebody else is fetching is waited for.
-//! 4. Labels tell collection what refers to what.
-//! 5. The layers become snapshots.
+//! 4. Meanwhile the layers become snapshots ([`unpack_arriving`]), each as soon
+//!    as it and those below it are here.
+//! 5. Labels tell collection what refers to what.
 //! 6. Last of all the image gets its name.
 //!
 //! A pull that fails or whose future is dropped leaves blobs and partial
@@ -21,8 +22,11 @@ mod lease;
 mod progress;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{Either, select as select_first};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use registry::{Client, Reference};
 use tokio::sync::mpsc;
@@ -36,7 +40,7 @@ use crate::images::Image;
 use crate::namespace::Namespace;
 use crate::remote;
 use crate::snapshots::OVERLAYFS;
-use crate::unpack::unpack;
+use crate::unpack::{unpack, unpack_as_they_come};
 use crate::values::Platform;
 
 use fetch::Fetch;
@@ -47,6 +51,9 @@ pub use progress::{BlobRole, BlobState, PullProgress};
 /// How many layers are fetched at a time; registries limit clients that open
 /// more, and one connection seldom fills a line.
 const PARALLEL_LAYERS: usize = 3;
+
+/// How long transfers may go on when their image cannot be unpacked.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Indexes in indexes deeper than this are not real.
 const MAX_DEPTH: usize = 4;
@@ -148,8 +155,7 @@ async fn bring(
     bytes: Option<Bytes>,
     platform: &Platform,
 ) -> Result<Image> {
-    let image = fetch_all(fetch, target.clone(), bytes, platform).await?;
-    unpack_layers(fetch.core, fetch.ns, &image, fetch.report).await?;
+    fetch_all(fetch, target.clone(), bytes, platform).await?;
     let (images, ns) = (fetch.core.images.clone(), fetch.ns.clone());
     let named = Image::new(fetch.reference.to_string(), target);
     blocking(move || images.put(&ns, named)).await
@@ -246,17 +252,51 @@ fn is_whole(core: &Core, ns: &Namespace, target: &Descriptor, platform: &Platfor
 }
 
 /// Brings everything below `target` that `platform` needs into the content
-/// store, labelled for collection.
+/// store, labelled for collection, and unpacks it.
 async fn fetch_all(
     fetch: &Fetch<'_>,
     target: Descriptor,
     bytes: Option<Bytes>,
     platform: &Platform,
-) -> Result<ResolvedImage> {
-    let mut at = target.clone();
-    let mut known = bytes;
-    let mut depth = 0;
-    let blobs = loop {
+) -> Result<()> {
+    let (config, layers) = fetch_documents(fetch, target.clone(), bytes, platform).await?;
+    fetch.blob(config.clone(), BlobRole::Config).await?;
+    let image = {
+        let (core, ns, platform) = (fetch.core.clone(), fetch.ns.clone(), platform.clone());
+        let target = target.clone();
+        blocking(move || image::resolve(&core, &ns, &target, &platform)).await?
+    };
+    let blobs = blobs(config, layers);
+    if let Err(err) = fetch_layers(fetch, &image, &blobs).await {
+        if matches!(err.kind(), Kind::ResourceExhausted | Kind::DataLoss) {
+            fetch.give_space_back(&blobs).await;
+        }
+        return Err(err);
+    }
+    let (core, ns, reference) = (
+        fetch.core.clone(),
+        fetch.ns.clone(),
+        fetch.reference.clone(),
+    );
+    blocking(move || {
+        image::label_children(&core, &ns, &target)?;
+        for (blob, _) in &blobs {
+            remote::note_source(&core.content, &ns, &blob.digest, &reference)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Index and manifest; returns what the manifest lists.
+async fn fetch_documents(
+    fetch: &Fetch<'_>,
+    target: Descriptor,
+    bytes: Option<Bytes>,
+    platform: &Platform,
+) -> Result<(Descriptor, Vec<Descriptor>)> {
+    let (mut at, mut known, mut depth) = (target, bytes, 0);
+    loop {
         match fetch.document(&at, known.take()).await? {
             Document::Index { manifests } => {
                 depth += 1;
@@ -266,28 +306,81 @@ async fn fetch_all(
                 }
                 at = select(&manifests, &at.digest, platform)?;
             }
-            Document::Manifest { config, layers } => break blobs(config, layers),
+            Document::Manifest { config, layers } => return Ok((config, layers)),
         }
-    };
-    let result = stream::iter(blobs.clone())
-        .map(|(descriptor, role)| fetch.blob(descriptor, role))
-        .buffer_unordered(PARALLEL_LAYERS)
-        .try_collect::<Vec<()>>()
-        .await;
-    if let Err(err) = result {
-        if matches!(err.kind(), Kind::ResourceExhausted | Kind::DataLoss) {
-            fetch.give_space_back(&blobs).await;
-        }
-        return Err(err);
     }
-    let (core, ns, platform) = (fetch.core.clone(), fetch.ns.clone(), platform.clone());
-    let reference = fetch.reference.clone();
-    blocking(move || {
-        image::label_children(&core, &ns, &target)?;
-        for (blob, _) in &blobs {
-            remote::note_source(&core.content, &ns, &blob.digest, &reference)?;
+}
+
+/// Fetches the layers and unpacks them as they arrive.
+async fn fetch_layers(
+    fetch: &Fetch<'_>,
+    image: &ResolvedImage,
+    blobs: &[(Descriptor, BlobRole)],
+) -> Result<()> {
+    let (arrived, arrivals) = std::sync::mpsc::channel();
+    let layers = blobs.iter().filter(|(_, role)| *role == BlobRole::Layer);
+    let layers: Vec<_> = layers.cloned().collect();
+    // The sender ends with the transfer, and with it the wait for more.
+    let fetching = async move {
+        let arrived = &arrived;
+        stream::iter(layers)
+            .map(|(layer, role)| async move {
+                let digest = layer.digest.clone();
+                fetch.blob(layer, role).await?;
+                // Nobody waits for it when unpacking has failed, and says so.
+                let _ = arrived.send(digest);
+                Ok(())
+            })
+            .buffer_unordered(PARALLEL_LAYERS)
+            .try_collect::<Vec<()>>()
+            .await
+    };
+    let unpacking = unpack_arriving(fetch, image, arrivals);
+    tokio::pin!(fetching, unpacking);
+    match select_first(fetching, unpacking).await {
+        Either::Left((Ok(_), unpacking)) => unpacking.await,
+        Either::Left((Err(err), unpacking)) => {
+            // The cause is the transfer's; what it left half unpacked goes first.
+            let _ = unpacking.await;
+            Err(err)
         }
-        image::resolve(&core, &ns, &target, &platform)
+        Either::Right((Ok(()), fetching)) => fetching.await.map(drop),
+        Either::Right((Err(err), fetching)) => {
+            // What is nearly here may come to its end, so that what it leaves
+            // can be told from what others write.
+            let _ = tokio::time::timeout(DRAIN, fetching).await;
+            Err(err)
+        }
+    }
+}
+
+/// Makes snapshots of the layers, each when its digest has come out of
+/// `arrivals`. An image without any has none to make.
+async fn unpack_arriving(
+    fetch: &Fetch<'_>,
+    image: &ResolvedImage,
+    arrivals: Receiver<Digest>,
+) -> Result<()> {
+    if image.chain_id.is_none() {
+        return Ok(());
+    }
+    let (core, ns) = (fetch.core.clone(), fetch.ns.clone());
+    let (image, report) = (image.clone(), fetch.report.clone());
+    blocking(move || {
+        let mut here = HashSet::new();
+        let mut arrived = |layer: &Descriptor| {
+            while !here.contains(&layer.digest) {
+                let next = arrivals.recv().map_err(|_| {
+                    Kind::Aborted.error(format!("layer {} did not arrive", layer.digest))
+                })?;
+                here.insert(next);
+            }
+            Ok(())
+        };
+        unpack_as_they_come(&core, &ns, OVERLAYFS, &image, &mut arrived, &mut |step| {
+            report.unpacking(step);
+        })
+        .map(drop)
     })
     .await
 }
@@ -328,7 +421,8 @@ fn blobs(config: Descriptor, layers: Vec<Descriptor>) -> Vec<(Descriptor, BlobRo
         .collect()
 }
 
-/// Makes snapshots of the layers. An image without any has none to make.
+/// Makes snapshots of layers that are all here. An image without any has none to
+/// make.
 pub(crate) async fn unpack_layers(
     core: &Core,
     ns: &Namespace,

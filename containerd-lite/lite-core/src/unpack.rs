@@ -6,7 +6,9 @@
 //!    `extract-<unique> <chainID>` over the one below;
 //! 2. [`layers::apply_blob`] into its upper directory, digests verified
 //!    against manifest and config;
-//! 3. commit it under the chainID.
+//! 3. [`layers::sync`], so that what the record will say is on the disk before
+//!    the record is;
+//! 4. commit it under the chainID.
 //!
 //! Whoever commits first wins; the loser drops its copy and goes on from the
 //! winner's. A lease keeps collection away until the config's blob refers to
@@ -61,6 +63,21 @@ pub fn unpack(
     image: &ResolvedImage,
     progress: &mut dyn FnMut(UnpackProgress),
 ) -> Result<Digest> {
+    unpack_as_they_come(core, ns, snapshotter, image, &mut |_| Ok(()), progress)
+}
+
+/// The same while the blobs are still arriving: `arrived` waits for a layer's.
+///
+/// # Errors
+/// As [`unpack`], and those of `arrived`.
+pub(crate) fn unpack_as_they_come(
+    core: &Core,
+    ns: &Namespace,
+    snapshotter: &str,
+    image: &ResolvedImage,
+    arrived: &mut dyn FnMut(&Descriptor) -> Result<()>,
+    progress: &mut dyn FnMut(UnpackProgress),
+) -> Result<Digest> {
     let Some(top) = image.chain_id.clone() else {
         return Err(
             Kind::InvalidArgument.error(format!("image {} has no layers", image.manifest.digest))
@@ -75,7 +92,7 @@ pub fn unpack(
         snapshotter,
         snapshots: core.snapshots.leased(Some(&lease)),
     };
-    let unpacked = unpacking.all(image, progress);
+    let unpacked = unpacking.all(image, arrived, progress);
     let ended = core.leases.delete(ns, &lease);
     unpacked?;
     ended?;
@@ -101,7 +118,12 @@ struct Step<'a> {
 }
 
 impl Unpacking<'_> {
-    fn all(&self, image: &ResolvedImage, progress: &mut dyn FnMut(UnpackProgress)) -> Result<()> {
+    fn all(
+        &self,
+        image: &ResolvedImage,
+        arrived: &mut dyn FnMut(&Descriptor) -> Result<()>,
+        progress: &mut dyn FnMut(UnpackProgress),
+    ) -> Result<()> {
         let chain = chain_ids(&image.diff_ids);
         let mut parent = "";
         for ((layer, diff_id), chain_id) in image.layers.iter().zip(&image.diff_ids).zip(&chain) {
@@ -110,6 +132,7 @@ impl Unpacking<'_> {
                     layer: layer.digest.clone(),
                 });
             } else {
+                arrived(layer)?;
                 progress(UnpackProgress::Started {
                     layer: layer.digest.clone(),
                 });
@@ -203,6 +226,7 @@ impl Unpacking<'_> {
                 step.layer.digest, applied.diff_id, step.diff_id
             )));
         }
+        layers::sync(&dir)?;
         Ok(applied.size)
     }
 
@@ -214,7 +238,7 @@ impl Unpacking<'_> {
 }
 
 /// Different for every call in this process, and most likely between two.
-fn unique() -> String {
+pub(crate) fn unique() -> String {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let nanos = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -155,8 +155,8 @@ impl Pushing<'_> {
     async fn run(&self, target: &Descriptor, what: &What) -> Result<Descriptor> {
         let plan = self.plan(target, what).await?;
         self.tell(PushProgress::Target(plan.target.clone())).await;
-        stream::iter(&plan.blobs)
-            .map(|blob| self.blob(blob))
+        stream::iter(plan.blobs.clone())
+            .map(|blob| async move { self.blob(&blob).await })
             .buffer_unordered(PARALLEL_BLOBS)
             .try_collect::<Vec<()>>()
             .await?;

@@ -28,7 +28,8 @@ pub(crate) struct Reaper {
 #[derive(Default)]
 struct Children {
     waiting: HashMap<u32, oneshot::Sender<Exit>>,
-    windows: usize,
+    /// When each open window was opened.
+    windows: Vec<u64>,
     /// Counts reaped children, so that a window knows which came before it.
     reaped: u64,
     unclaimed: HashMap<u32, (u64, Exit)>,
@@ -43,9 +44,16 @@ pub(crate) struct Window {
 impl Drop for Window {
     fn drop(&mut self) {
         let mut children = self.reaper.children.borrow_mut();
-        children.windows -= 1;
-        if children.windows == 0 {
-            children.unclaimed = HashMap::new();
+        let Children {
+            windows, unclaimed, ..
+        } = &mut *children;
+        if let Some(own) = windows.iter().position(|&since| since == self.since) {
+            windows.swap_remove(own);
+        }
+        // What came before every other window can be claimed by none.
+        match windows.iter().min() {
+            Some(&oldest) => unclaimed.retain(|_, (at, _)| *at > oldest),
+            None => *unclaimed = HashMap::new(),
         }
     }
 }
@@ -80,10 +88,11 @@ impl Reaper {
     /// Opens a window for a start.
     pub(crate) fn open_window(self: &Rc<Self>) -> Window {
         let mut children = self.children.borrow_mut();
-        children.windows += 1;
+        let since = children.reaped;
+        children.windows.push(since);
         Window {
             reaper: Rc::clone(self),
-            since: children.reaped,
+            since,
         }
     }
 
@@ -118,10 +127,42 @@ impl Reaper {
             if let Some(tell) = children.waiting.remove(&pid) {
                 // Nobody listens when the wait was given up.
                 let _ = tell.send(exit);
-            } else if children.windows > 0 {
+            } else if !children.windows.is_empty() {
                 let at = children.reaped;
                 children.unclaimed.insert(pid, (at, exit));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_that_no_open_window_can_claim_is_forgotten() {
+        let reaper = Rc::new(Reaper::default());
+        let exit = Exit {
+            pid: 7,
+            status: 0,
+            at: SystemTime::now(),
+        };
+        let end = |pid| {
+            let mut children = reaper.children.borrow_mut();
+            children.reaped += 1;
+            let at = children.reaped;
+            children.unclaimed.insert(pid, (at, exit));
+        };
+        let kept = || reaper.children.borrow().unclaimed.len();
+        let first = reaper.open_window();
+        end(7);
+        // There is always one open: what is kept must not grow.
+        let second = reaper.open_window();
+        end(8);
+        drop(first);
+        assert_eq!(kept(), 1);
+        assert!(second.watch(8).try_recv().is_ok());
+        drop(second);
+        assert_eq!(kept(), 0);
     }
 }

@@ -1,8 +1,6 @@
 //! Checkpoint and restore through the runtime, with CRIU.
 
 use std::fs;
-use std::io::Write;
-use std::process::Command;
 
 use prost::Message;
 use prost_types::Any;
@@ -11,7 +9,7 @@ use proto::containerd::task::v2::CheckpointTaskRequest;
 use proto::containerd::v1::types::Status as TaskStatus;
 use ttrpc_wire::{Code, Status};
 
-use crate::lab::{Lab, in_lab};
+use crate::lab::{Lab, criu_works, in_lab};
 
 async fn checkpoint(lab: &Lab, options: CheckpointOptions) -> Result<(), Status> {
     let request = CheckpointTaskRequest {
@@ -23,27 +21,6 @@ async fn checkpoint(lab: &Lab, options: CheckpointOptions) -> Result<(), Status>
         }),
     };
     lab.call("c", "Checkpoint", request).await
-}
-
-/// Whether CRIU works here. Where it does not, that must be a known gap.
-fn criu_works() -> bool {
-    let checked = Command::new("criu").arg("check").output();
-    if checked.is_ok_and(|check| check.status.success()) {
-        return true;
-    }
-    let gaps = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/known-gaps.txt");
-    let known = fs::read_to_string(gaps).unwrap();
-    let listed = known.lines().any(|line| line.starts_with("Criu "));
-    assert!(listed, "criu does not work here, and Criu is not in {gaps}");
-    if let Some(path) = std::env::var_os("TESTS_SKIPPED") {
-        let mut file = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .unwrap();
-        writeln!(file, "Criu: the shim's checkpoints").unwrap();
-    }
-    false
 }
 
 #[test]

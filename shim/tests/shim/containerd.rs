@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::lab::SHIM;
+use crate::lab::{SHIM, criu_works};
 
 const IMAGE: &str = "docker.io/library/tiny:latest";
 
@@ -294,4 +294,67 @@ fn debians_containerd_runs_containers_with_this_shim() {
         !mounts.contains(containerd.dir.path().to_str().unwrap()),
         "{mounts}"
     );
+}
+
+#[test]
+fn debians_containerd_checkpoints_and_restores_with_this_shim() {
+    if !criu_works() {
+        return;
+    }
+    let containerd = Containerd::start();
+    // Started anew on the same files it would end.
+    let count = "[ -e /n ] && exit 9; n=0; while :; do n=$((n+1)); echo $n >/n; sleep 0.05; done";
+    let mut run = containerd.run(&["-d"], "first", &["sh", "-c", count]);
+    told(&run.stdin(Stdio::null()).output().unwrap(), 0, "");
+    let counted = |id: &str| -> u32 {
+        let args = ["tasks", "exec", "--exec-id", "e", id, "cat", "/n"];
+        let out = containerd.ctr(&args);
+        let text = String::from_utf8_lossy(&out.stdout);
+        text.trim().parse().unwrap_or(0)
+    };
+    let start = Instant::now();
+    while counted("first") < 10 {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "{}",
+            containerd.log()
+        );
+    }
+    let kept = [
+        "containers",
+        "checkpoint",
+        "--rw",
+        "--image",
+        "--task",
+        "first",
+        "localhost/kept:1",
+    ];
+    told(&containerd.ctr(&kept), 0, "");
+    let end = |id: &str| {
+        containerd.ctr(&["tasks", "rm", "-f", id]);
+        told(&containerd.ctr(&["containers", "rm", id]), 0, "");
+    };
+    end("first");
+    told(
+        &containerd.ctr(&[
+            "containers",
+            "restore",
+            "--rw",
+            "--live",
+            "second",
+            "localhost/kept:1",
+        ]),
+        0,
+        "",
+    );
+    // It goes on from where it was.
+    let (start, at) = (Instant::now(), counted("second"));
+    while counted("second") < at.max(10) + 5 {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "{}",
+            containerd.log()
+        );
+    }
+    end("second");
 }

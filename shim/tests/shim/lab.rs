@@ -434,6 +434,32 @@ impl Drop for Lab {
     }
 }
 
+/// Whether CRIU works here. Where it does not, that must be a known gap.
+pub(crate) fn criu_works() -> bool {
+    let checked = Command::new("criu").arg("check").output();
+    if checked.is_ok_and(|check| check.status.success()) {
+        return true;
+    }
+    let gaps = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/known-gaps.txt");
+    let known = fs::read_to_string(gaps).unwrap();
+    let listed = known.lines().any(|line| line.starts_with("Criu "));
+    assert!(listed, "criu does not work here, and Criu is not in {gaps}");
+    if let Some(path) = std::env::var_os("TESTS_SKIPPED") {
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap();
+        writeln!(
+            file,
+            "Criu: {}",
+            std::thread::current().name().unwrap_or("a test")
+        )
+        .unwrap();
+    }
+    false
+}
+
 /// Removes the empty cgroups that the runtime made for this lab.
 pub(crate) fn remove_cgroups(name: &str) {
     for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {

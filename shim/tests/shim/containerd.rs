@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::lab::{SHIM, criu_works};
+use crate::lab::{SHIM, criu_works, path};
 
 const IMAGE: &str = "docker.io/library/tiny:latest";
 
@@ -34,11 +34,7 @@ impl Containerd {
             socket = at.join("c.sock"),
         );
         fs::write(at.join("config.toml"), config).unwrap();
-        let path = format!(
-            "{}:{}",
-            at.join("bin").display(),
-            std::env::var("PATH").unwrap()
-        );
+        let path = format!("{}:{}", at.join("bin").display(), path());
         let daemon = Command::new("containerd")
             .arg("-c")
             .arg(at.join("config.toml"))

@@ -160,6 +160,7 @@ impl Lab {
             .arg(action)
             .current_dir(self.bundle(id))
             .env_remove("MAX_SHIM_VERSION")
+            .env("PATH", path())
             .env("TTRPC_ADDRESS", self.path("d.sock.ttrpc"))
             .envs(env.iter().copied())
             .stdin(Stdio::piped())
@@ -434,9 +435,19 @@ impl Drop for Lab {
     }
 }
 
+/// The PATH with the criu that the tests' set-up may have unpacked.
+pub(crate) fn path() -> String {
+    let programs = Path::new(SHIM).parent().unwrap();
+    let unpacked = programs.join("../../tools/criu");
+    format!("{}:{}", unpacked.display(), std::env::var("PATH").unwrap())
+}
+
 /// Whether CRIU works here. Where it does not, that must be a known gap.
 pub(crate) fn criu_works() -> bool {
-    let checked = Command::new("criu").arg("check").output();
+    let checked = Command::new("criu")
+        .arg("check")
+        .env("PATH", path())
+        .output();
     if checked.is_ok_and(|check| check.status.success()) {
         return true;
     }

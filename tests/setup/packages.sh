@@ -29,9 +29,8 @@ needs() {
 		iproute2|test|ip|gives those two a network of their own
 		runc|test bench|runc|the runtime that runc-rs is compared with
 		iproute2|test|ip|makes the network devices that containers get
-		criu|test|working-criu|runc-rs saves and restores containers with it
+		criu|test|working-criu|runc-rs and the shim save and restore containers with it
 		crun|bench|crun|the other runtime of the benchmark
-		criu|test|criu|checkpoints and restores containers for runtime and shim
 		qemu-system-x86|test|qemu-system-x86_64|the machine with cgroup v2, systemd and AppArmor that tests run in
 		mmdebstrap|test|mmdebstrap|makes the root of that machine
 		debian-archive-keyring|test|/usr/share/keyrings/debian-archive-keyring.gpg|mmdebstrap verifies the packages with it

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the programs in BIN_DIR against their peers and prints one table.
 #
-#   [BENCH_PEERS=ROOT] tests/bench/run.sh BIN_DIR [runtimes|clients]
+#   [BENCH_PEERS=ROOT] tests/bench/run.sh BIN_DIR [runtimes|shims|clients]
 #
 # The peers are the installed ones (Debian's packages, on a fresh machine).
 # BENCH_PEERS names the root directory of another system with merged /usr, as

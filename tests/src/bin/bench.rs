@@ -1,9 +1,10 @@
 //! The benchmark: our programs against their peers, in one table of ratios.
 //!
-//! `bench RESULTS_DIR [runtimes|clients]`; see `tests/bench/run.sh`.
+//! `bench RESULTS_DIR [runtimes|shims|clients]`; see `tests/bench/run.sh`.
 //!
-//! 1. [`runtimes`] holds the contests between OCI runtimes, [`clients`] that
-//!    between clients with their daemons.
+//! 1. [`runtimes`] holds the contests between OCI runtimes, [`shims`] those
+//!    between shims under containerd, [`clients`] that between clients with
+//!    their daemons.
 //! 2. [`report::table`] gives medians and ratios, and [`report::machine`]
 //!    says where it was; both are printed and kept beside the raw values.
 
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use nix::sys::prctl::set_child_subreaper;
 use serde_json::{Value, json};
 use tests::bench::contest::{Contest, Result};
-use tests::bench::{clients, report, runtimes};
+use tests::bench::{clients, report, runtimes, shims};
 use tests::containerd::Containerd;
 use tests::image::Image;
 use tests::scratch::Scratch;
@@ -24,7 +25,7 @@ use tests::stack::{BUSYBOX, Stack};
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let Some((results, rest)) = args.split_first() else {
-        eprintln!("usage: bench RESULTS_DIR [runtimes|clients]");
+        eprintln!("usage: bench RESULTS_DIR [runtimes|shims|clients]");
         return ExitCode::from(2);
     };
     if results == runtimes::PEAK_RSS {
@@ -45,6 +46,9 @@ fn main() -> ExitCode {
     };
     if wanted("runtimes") {
         hold_runtimes(&mut hold);
+    }
+    if wanted("shims") {
+        hold_shims(&mut hold);
     }
     if wanted("clients") {
         hold_clients(&mut hold);
@@ -75,13 +79,30 @@ fn hold_runtimes(hold: &mut dyn FnMut(Contest<'_>)) {
     set_child_subreaper(false).expect("this kernel has subreapers");
 }
 
-fn hold_clients(hold: &mut dyn FnMut(Contest<'_>)) {
+fn hold_shims(hold: &mut dyn FnMut(Contest<'_>)) {
     let scratch = Scratch::new();
-    let stack = Stack::with_busybox();
-    let containerd = Containerd::start(&scratch);
+    let containerd = with_busybox(&scratch);
+    hold(shims::run_true(&containerd));
+    hold(shims::exec_true(&containerd));
+    hold(shims::check_cost(&containerd));
+    hold(shims::output(&containerd));
+    hold(shims::memory_of_one(&containerd));
+    hold(shims::memory_of_many(&containerd));
+}
+
+/// containerd with the image that all contests under it use.
+fn with_busybox(scratch: &Scratch) -> Containerd {
+    let containerd = Containerd::start(scratch);
     let archive = scratch.text("image.tar");
     fs::write(&archive, Image::busybox().docker_archive(&[BUSYBOX]))
         .expect("an archive can be written");
     containerd.ctr(&["images", "import", &archive]).ok();
+    containerd
+}
+
+fn hold_clients(hold: &mut dyn FnMut(Contest<'_>)) {
+    let scratch = Scratch::new();
+    let stack = Stack::with_busybox();
+    let containerd = with_busybox(&scratch);
     hold(clients::run(&stack, &containerd));
 }

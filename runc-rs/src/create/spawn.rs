@@ -101,19 +101,17 @@ fn enter_for_child(
             .context(|| "join pid namespace".to_owned())?;
     }
     if spec.namespaces.new & ns::USER != 0 {
-        let (early, late) =
-            std::mem::take(&mut init.namespaces)
-                .into_iter()
-                .partition(|(kind, _)| {
-                    kind & (ns::NET | ns::IPC | ns::UTS | ns::CGROUP | ns::TIME) != 0
-                });
-        init.namespaces = late;
-        for (kind, handle) in &early {
-            let names = NAMESPACES.iter().find(|(k, ..)| k == kind);
+        const EARLY: u64 = ns::NET | ns::IPC | ns::UTS | ns::CGROUP | ns::TIME;
+        for (kind, handle) in std::mem::take(&mut init.namespaces) {
+            let names = NAMESPACES.iter().find(|(k, ..)| *k == kind);
             let name = names.map_or("", |(_, name, _)| *name);
-            own.push((*kind, own_handle(name)?));
-            kernel::process::setns(handle.as_fd(), *kind)
-                .context(|| format!("join {name} namespace"))?;
+            let back = own_handle(name)?;
+            // One that we may not join, init may: it can only be the new user namespace's.
+            if kind & EARLY != 0 && kernel::process::setns(handle.as_fd(), kind).is_ok() {
+                own.push((kind, back));
+            } else {
+                init.namespaces.push((kind, handle));
+            }
         }
     }
     if spec.namespaces.new & ns::TIME != 0 {

@@ -5,6 +5,7 @@
 
 mod copy_up;
 mod devices;
+mod hide;
 mod identity;
 mod places;
 mod program;

@@ -207,6 +207,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_event_says_its_type_first_and_then_whose_it_is() {
+        assert_eq!(line("oom", "a", None), "{\"type\":\"oom\",\"id\":\"a\"}\n");
+        let data = json!({"x": 1});
+        assert_eq!(
+            line("stats", "a", Some(&data)),
+            "{\"type\":\"stats\",\"id\":\"a\",\"data\":{\"x\":1}}\n"
+        );
+    }
+
+    #[test]
     fn durations_are_gos() {
         assert_eq!(duration("5s").unwrap(), Duration::from_secs(5));
         assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));

@@ -156,6 +156,42 @@ fn a_frozen_or_used_group_is_no_place_for_a_container() {
 }
 
 #[test]
+fn the_process_and_an_exec_are_in_the_containers_group_of_every_hierarchy() {
+    let mut bundle = Bundle::new("cat /proc/self/cgroup > /groups; exec sleep 100");
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|n| n["type"] != "cgroup");
+    bundle.start();
+    let file = bundle.dir.path().join("rootfs/groups");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !std::fs::read_to_string(&file).is_ok_and(|t| t.ends_with('\n')) {
+        assert!(Instant::now() < deadline, "it does not run");
+        std::thread::yield_now();
+    }
+    let exec = bundle.call(&["exec", &bundle.id, "cat", "/proc/self/cgroup"]);
+    let own = format!(":/runc-rs-test-{}", bundle.id);
+    for groups in [std::fs::read_to_string(&file).unwrap(), text(&exec.stdout)] {
+        assert!(groups.lines().count() > 0);
+        for line in groups.lines() {
+            assert!(line.ends_with(&own), "{line}");
+        }
+    }
+}
+
+#[test]
+fn exec_by_a_group_that_is_not_there_or_no_controllers_is_refused() {
+    let bundle = Bundle::new("exec sleep 100");
+    bundle.start();
+    let complaint = |group: &str| {
+        let out = bundle.call(&["exec", "--cgroup", group, &bundle.id, "true"]);
+        assert_eq!(out.status.code(), Some(255), "{group}");
+        text(&out.stderr)
+    };
+    contains(&complaint(".."), "bad sub cgroup path");
+    contains(&complaint("nope:/"), "unknown controller nope");
+    contains(&complaint("nope"), "no such file or directory");
+}
+
+#[test]
 fn a_list_of_containers_in_a_place_that_is_named_must_be_there() {
     let bundle = Bundle::new("");
     let out = bundle.call(&["list"]);

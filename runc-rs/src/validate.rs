@@ -133,7 +133,9 @@ pub(crate) fn validate(bundle: Bundle) -> Result<ValidSpec> {
 fn check_owners(spec: &Spec, mounts: &[Mounting], namespaces: &Namespaces) -> Result<()> {
     for (at, (mount, parsed)) in spec.mounts().iter().flatten().zip(mounts).enumerate() {
         let wrong = |what: &str| Err(mistake(&format!("/mounts/{at}"), what));
-        let half = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
+        let half = [mount.uid_mappings(), mount.gid_mappings()]
+            .iter()
+            .any(|maps| maps.as_ref().is_some_and(|m| !m.is_empty()));
         match &parsed.owners {
             None if half => return wrong("mappings of a mount need both users and groups"),
             None => {}
@@ -454,6 +456,10 @@ mod tests {
         let groups = r#""gidMappings":[{"containerID":0,"hostID":1,"size":1}]"#;
         let bind = r#""source":"/s","options":["bind"]"#;
         assert_eq!(check(&format!("{bind},{users},{groups}")), Ok(()));
+        assert_eq!(
+            check(&format!(r#"{bind},"uidMappings":[],"gidMappings":[]"#)),
+            Ok(())
+        );
         for (mount, word) in [
             (format!("{bind},{users}"), "both"),
             (

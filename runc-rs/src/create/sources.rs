@@ -41,7 +41,8 @@ pub(super) fn open(
             return Ok(None);
         };
         let source = mounting.source.as_deref().unwrap_or(Path::new(""));
-        if source.starts_with(&spec.rootfs) {
+        // With the host's root as rootfs everything lies inside, and nothing over anything.
+        if source.starts_with(&spec.rootfs) && spec.rootfs != Path::new("/") {
             return Ok(None);
         }
         let cwd = kernel::mount::cwd();

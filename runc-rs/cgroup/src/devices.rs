@@ -67,7 +67,9 @@ pub(crate) fn rules(config: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>> {
             }
         };
         let access = rule.access().clone().unwrap_or_else(|| "rwm".to_owned());
-        if access.is_empty() || !access.chars().all(|c| "rwm".contains(c)) {
+        // Other letters mean nothing, and are taken, to runc.
+        let access: String = access.chars().filter(|c| "rwm".contains(*c)).collect();
+        if access.is_empty() {
             return Err(Error::refused(format!(
                 "device rule {rule}: access must be of r, w and m"
             )));
@@ -256,6 +258,16 @@ mod tests {
                 other => panic!("instruction {other:#x}"),
             }
         }
+    }
+
+    #[test]
+    fn letters_that_mean_nothing_are_left_out_of_access() {
+        let access = |letters: &str| {
+            let rule = format!(r#"[{{"allow": true, "type": "c", "access": "{letters}"}}]"#);
+            rules(&serde_json::from_str::<Vec<_>>(&rule).unwrap()).map(|r| r[0].access.clone())
+        };
+        assert_eq!(access("rwa").unwrap(), "rw");
+        assert!(access("a").is_err());
     }
 
     #[test]

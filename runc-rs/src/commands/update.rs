@@ -94,6 +94,10 @@ fn from_flags(args: &UpdateArgs) -> Result<LinuxResources> {
             memory.insert(key.to_owned(), Value::from(bytes(text)?));
         }
     }
+    // Memory without a limit and swap with one is what the kernel refuses.
+    if memory.get("limit") == Some(&Value::from(-1)) {
+        memory.entry("swap").or_insert(Value::from(-1));
+    }
     let mut all = json!({ "cpu": cpu, "memory": memory });
     if let Some(limit) = args.pids_limit {
         all["pids"] = json!({ "limit": limit });

@@ -178,7 +178,13 @@ fn clone_through(
                 let told = theirs.tell(&FromInit::Pid(pid));
                 kernel::process::exit_now(i32::from(told.is_err()));
             }
-            Ok((Forked::Child, joined)) => take_over(init, theirs, joined),
+            Ok((Forked::Child, joined)) => {
+                // Nothing of ours may overtake the word of who we are.
+                if theirs.await_go_on().is_err() {
+                    kernel::process::exit_now(1);
+                }
+                take_over(init, theirs, joined)
+            }
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(0);
                 let subject = "join user namespace".to_owned();
@@ -197,6 +203,7 @@ fn clone_through(
     match channel.hear().context(starting)? {
         Some(FromInit::Pid(pid)) => {
             let pidfd = kernel::process::pidfd_open(pid).context(starting)?;
+            channel.go_on().context(starting)?;
             Ok((pid, pidfd))
         }
         Some(FromInit::Failed { errno, subject, .. }) => Err(Failure::because(

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::containers::Containers;
 use crate::content::ContentStore;
 use crate::db::Database;
+use crate::documents::Documents;
 use crate::error::{Because as _, Result};
 use crate::events::Events;
 use crate::images::Images;
@@ -84,6 +85,8 @@ pub struct Core {
     pub leases: Leases,
     /// Talks to registries, anonymously.
     pub registry: registry::Client,
+    /// Documents of the services above.
+    pub documents: Documents,
     /// What happens, for whoever wants to know.
     pub events: Events,
     /// Running instances of containers. None is known before
@@ -117,6 +120,7 @@ impl Core {
             leases: Leases::new(db.clone()),
             registry: registry::Client::new(config.registry.clone())
                 .map_err(crate::remote::plain)?,
+            documents: Documents::new(db.clone()),
             db,
             config,
         })

@@ -42,8 +42,10 @@ mod supervisor;
 
 mod create;
 mod reconnect;
+mod usage;
 
 pub use reconnect::{Reconnected, Repair};
+pub use usage::ResourceUsage;
 
 use command::Command;
 use slots::{Handle, Key, Shared};
@@ -317,6 +319,17 @@ impl Tasks {
             .stats()
             .await
             .map_err(phrases::classify)
+    }
+
+    /// Samples a task's resource use, whatever the version of its cgroups.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    pub async fn usage(&self, namespace: &Namespace, id: &str) -> Result<ResourceUsage> {
+        match self.metrics(namespace, id).await? {
+            Some(sample) => usage::read(&sample),
+            None => Ok(ResourceUsage::default()),
+        }
     }
 
     /// Changes a task's limits; `resources` is an OCI LinuxResources as JSON.

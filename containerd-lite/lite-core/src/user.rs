@@ -96,6 +96,20 @@ pub fn needs_files(typed: &str) -> bool {
     }
 }
 
+/// The id of the group `typed`, a name in the contents of a `group(5)` file or
+/// a number.
+///
+/// # Errors
+/// When it is neither.
+pub fn group(typed: &str, group: &str) -> Result<u32, BadUser> {
+    let number = id(typed)?;
+    let known = groups(group).find(|g| g.name == typed || Some(g.gid) == number);
+    known
+        .map(|g| g.gid)
+        .or(number)
+        .ok_or_else(|| BadUser::NoSuchGroup(typed.to_owned()))
+}
+
 /// Looks `typed` up; empty means root. `passwd` and `group` are the contents
 /// of the image's files, empty where it has none.
 ///

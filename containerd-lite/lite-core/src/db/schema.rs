@@ -12,7 +12,7 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// `MIGRATIONS[n]` brings version n to n + 1. Never edit one that was
 /// released; append.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 CREATE TABLE namespaces (
@@ -118,6 +118,17 @@ CREATE TABLE snapshots (
     UNIQUE (namespace, snapshotter, name)
 ) STRICT;
 CREATE INDEX snapshots_by_parent ON snapshots (parent);
+";
+
+/// Documents of the services above; the value's form is theirs.
+const V2: &str = "
+CREATE TABLE documents (
+    namespace TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (namespace, kind, name)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings the file to [`VERSION`], all or nothing.

@@ -17,7 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("registry", &[]),
     ("lite-core", &["proto", "ttrpc-wire", "kernel", "registry"]),
     ("builder", &["lite-core", "kernel"]),
-    ("engine", &["lite-core", "builder", "kernel"]),
+    ("network", &["kernel"]),
+    ("engine", &["lite-core", "builder", "network", "kernel"]),
     (
         "containerd-lite",
         &["proto", "ttrpc-wire", "lite-core", "engine"],
@@ -44,6 +45,7 @@ const SHARP: &[(&str, &[&str])] = &[
             "registry",
             "lite-core",
             "builder",
+            "network",
             "engine",
             "containerd-lite",
             "ctl",

@@ -5,7 +5,8 @@
 //! 3. [`collector`] says when garbage is collected.
 //! 4. [`api`] turns wire types into the core's types and back, a file per service.
 //! 5. [`publish`] is the client side of one of them, run by shims.
-//! 6. [`serve`] puts core and adapters together and runs them until told to stop.
+//! 6. [`init`] is what the program is inside a container that wants an init.
+//! 7. [`serve`] puts core and adapters together and runs them until told to stop.
 
 pub mod config;
 pub mod sockets;
@@ -13,6 +14,7 @@ pub mod sockets;
 pub mod collector;
 
 pub mod api;
+pub mod init;
 pub mod publish;
 pub mod serve;
 mod services;

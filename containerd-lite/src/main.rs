@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use containerd_lite::config::{Cli, Command, LogLevel};
-use containerd_lite::{publish, serve};
+use containerd_lite::{init, publish, serve};
 use tracing::level_filters::LevelFilter;
 
 /// Two threads: clients are few, and the slow work runs on blocking threads
@@ -14,6 +14,10 @@ use tracing::level_filters::LevelFilter;
 const WORKER_THREADS: usize = 2;
 
 fn main() -> ExitCode {
+    let argv: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if init::is_wanted(&argv) {
+        return ExitCode::from(init::run(&argv));
+    }
     let cli = Cli::parse();
     log_to_stderr(cli.config.log_level);
     let runtime = match tokio::runtime::Builder::new_multi_thread()

@@ -23,8 +23,8 @@ use std::process::exit;
 
 use cli::{Action, BuilderAction, Cli, ContainerAction, ImageAction};
 use commands::{
-    attach, build, completion, create, each, exec, images, inspect, load, logs, ps, pull, run,
-    start, version,
+    attach, build, change, completion, create, each, events, exec, images, inspect, load, logs,
+    networks, prune, ps, pull, run, start, tag, version, volumes, watch,
 };
 use failure::Failure;
 use parse::host::Host;
@@ -156,7 +156,45 @@ async fn dispatch(host: &Host, action: &Action) -> Result<u8, Failure> {
         }
         Action::Image(ImageAction::Inspect(args)) => inspect::images(client, args).await,
         Action::Inspect(args) => inspect::run(client, args).await,
+        Action::Events(args) => events::run(client, args).await,
+        Action::Network(action) => networks::run(client, action).await,
+        Action::Volume(action) => volumes::run(client, action).await,
+        Action::Tag(args) | Action::Image(ImageAction::Tag(args)) => tag::run(client, args).await,
+        Action::History(args) | Action::Image(ImageAction::History(args)) => {
+            tag::history(client, args).await
+        }
+        _ => work(client, action).await,
+    }
+}
+
+/// The commands that change containers or watch them at work.
+async fn work(client: &mut client::Engine, action: &Action) -> Result<u8, Failure> {
+    use ContainerAction as On;
+    match action {
+        Action::Pause(args) | Action::Container(On::Pause(args)) => {
+            change::pause(client, args).await
+        }
+        Action::Unpause(args) | Action::Container(On::Unpause(args)) => {
+            change::unpause(client, args).await
+        }
+        Action::Restart(args) | Action::Container(On::Restart(args)) => {
+            change::restart(client, args).await
+        }
+        Action::Rename(args) | Action::Container(On::Rename(args)) => {
+            change::rename(client, args).await
+        }
+        Action::Update(args) | Action::Container(On::Update(args)) => {
+            change::update(client, args).await
+        }
+        Action::Top(args) | Action::Container(On::Top(args)) => watch::top(client, args).await,
+        Action::Stats(args) | Action::Container(On::Stats(args)) => {
+            watch::stats(client, args).await
+        }
+        Action::Port(args) | Action::Container(On::Port(args)) => {
+            networks::port(client, args).await
+        }
+        Action::Container(On::Prune(args)) => prune::containers(client, args).await,
         // Answered in `perform` and above: they need no connection.
-        Action::Completion(_) | Action::Version => Ok(commands::DONE),
+        _ => Ok(commands::DONE),
     }
 }

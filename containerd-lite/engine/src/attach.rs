@@ -134,7 +134,7 @@ async fn end(handle: &Handle) -> Arc<Record> {
 }
 
 async fn send_log(engine: &Engine, container: &str, to_client: &Sender) -> Result<()> {
-    let mut batches = logs::logs(engine, container, false, None).await?;
+    let mut batches = logs::logs(engine, container, false, None, logs::Span::default()).await?;
     while let Some(batch) = batches.recv().await {
         for Entry { stream, data, .. } in batch? {
             let message = match stream {

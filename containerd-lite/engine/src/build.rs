@@ -5,8 +5,10 @@ use lite_core::{Kind, Reference, Result};
 use serde_json::Value;
 
 use crate::engine::Engine;
+use crate::host_config::HostConfig;
 use crate::record::Config;
-use crate::spec::{self, Inputs};
+use crate::rights::Rights;
+use crate::spec::{self, Inputs, Space, Spaces};
 use crate::user::User;
 
 pub use builder::client::{Ask, Client, Listed};
@@ -29,7 +31,7 @@ pub async fn open(engine: &Engine) -> Result<Builder> {
         state: engine.config().state.join("builds"),
         cgroup_parent: engine.config().cgroup_parent.clone(),
         runtime: engine.config().default_runtime.clone(),
-        template: template(engine),
+        template: template(engine)?,
     };
     let opened = {
         let engine = engine.clone();
@@ -54,15 +56,26 @@ pub fn names(typed: &[String]) -> Result<Vec<String>> {
 }
 
 /// The spec of a container that asks for nothing.
-fn template(engine: &Engine) -> Value {
+fn template(engine: &Engine) -> Result<Value> {
+    let host_config = HostConfig::default();
     spec::build(&Inputs {
         config: &Config {
             hostname: "build".to_owned(),
             ..Config::default()
         },
+        host_config: &host_config,
+        rights: &Rights::of(&host_config, engine.host().last_capability)?,
+        mounts: &[],
+        devices: &[],
+        spaces: &Spaces {
+            network: Space::Own,
+            pid: Space::Own,
+            ipc: Space::Own,
+        },
         user: &User::default(),
         host: engine.host(),
         cgroups_path: "",
         files: std::path::Path::new(""),
+        init: None,
     })
 }

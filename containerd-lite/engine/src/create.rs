@@ -17,13 +17,17 @@ use lite_core::{Because, Container, Kind, Labels, Result, Runtime, chain};
 use crate::argv::Argv;
 use crate::engine::{Engine, SNAPSHOTTER, extension_of};
 use crate::environment;
+use crate::events::Event;
+use crate::host_config::{HealthCheck, HostConfig};
 use crate::ids::Id;
 use crate::images::{self, Found};
-use crate::launch;
+use crate::mounts::{self, MountPoint};
 use crate::names::Name;
 use crate::record::{Config, EXTENSION, ImageUse, Manifest, Record, Run, VERSION};
+use crate::rights::Rights;
 use crate::signals::Signal;
 use crate::state::Phase;
+use crate::{devices, health, launch, limits, networks, ports, volumes};
 
 /// What the user asked for. Empty and `None` mean "not given".
 #[derive(Debug, Clone, Default)]
@@ -60,6 +64,14 @@ pub struct CreateContainer {
     pub stop_signal: String,
     /// Seconds; negative means for ever.
     pub stop_timeout_s: Option<i32>,
+    /// What it has of the host.
+    pub host: HostConfig,
+    /// In place of the image's health check.
+    pub health: Option<HealthCheck>,
+    /// Ports beside the image's.
+    pub expose: Vec<String>,
+    /// NIS domain name.
+    pub domainname: String,
 }
 
 /// A container that was made.
@@ -91,17 +103,25 @@ async fn make(engine: &Engine, request: CreateContainer) -> Result<Created> {
         }
     };
     check(&request)?;
-    let found = {
+    let warnings = check_host(engine, &request.host)?;
+    let (found, image_health) = {
         let (engine, typed) = (engine.clone(), request.image.clone());
         lite_core::blocking(move || {
             let found = images::find(&engine, &typed)?;
             images::unpack(&engine, &found.resolved)?;
-            Ok(found)
+            let raw = images::raw_config(&engine, &found.resolved)?;
+            Ok((found, health::of_image(&raw)))
         })
         .await?
     };
     let id = Id::generate().op(|| "make an id".to_owned())?;
-    let config = config(&request, &found, &id, &engine.config().default_runtime)?;
+    let mut config = config(&request, &found, &id, &engine.config().default_runtime)?;
+    config.health = health::merge(request.health.as_ref(), image_health.as_ref());
+    let mounts = mounts::plan(
+        &request.host,
+        &config.volumes,
+        inherited(engine, &request.host)?,
+    )?;
     let reservation = engine.reserve(name, &id)?;
     let mut record = Record {
         version: VERSION,
@@ -111,6 +131,8 @@ async fn make(engine: &Engine, request: CreateContainer) -> Result<Created> {
         phase: Phase::Creating,
         image: image_use(&request.image, &found),
         config,
+        host: request.host.clone(),
+        mounts,
         run: Run::default(),
     };
     let made = {
@@ -122,18 +144,101 @@ async fn make(engine: &Engine, request: CreateContainer) -> Result<Created> {
             .unwrap_or_default();
         lite_core::blocking(move || store_and_fill(&engine, record, &parent)).await
     };
-    if let Err(err) = made {
-        if let Err(undo) = launch::remove_all(engine, id.as_str()).await {
-            tracing::warn!(container_id = %id, error = %chain(&undo), "undo create");
+    match made {
+        Ok(complete) => record = complete,
+        Err(err) => {
+            undo(engine, id.as_str()).await;
+            return Err(err);
         }
-        return Err(err);
     }
-    record.phase = Phase::Created;
+    engine.emit(Event::of_container(&record, "create"));
     engine.enter_new(reservation, record);
     Ok(Created {
         id: id.as_str().to_owned(),
-        warnings: Vec::new(),
+        warnings,
     })
+}
+
+async fn undo(engine: &Engine, id: &str) {
+    if let Err(undo) = launch::remove_all(engine, id, Vec::new()).await {
+        tracing::warn!(container_id = id, error = %chain(&undo), "undo create");
+    }
+}
+
+/// Checks what is asked of the host, and returns what the user should know.
+fn check_host(engine: &Engine, host: &HostConfig) -> Result<Vec<String>> {
+    // NotFound is about the image alone: a client pulls it then.
+    let warnings = limits::check(&host.resources, engine.host().capacity)?;
+    devices::check(&host.resources)?;
+    Rights::of(host, engine.host().last_capability)?;
+    check_words(host)?;
+    not_about_the_image(networks::check(engine, host))?;
+    Ok(warnings)
+}
+
+/// What can only be one of a few words.
+fn check_words(host: &HostConfig) -> Result<()> {
+    let invalid = |text: String| Err(Kind::InvalidArgument.error(text));
+    match host.log_driver.as_str() {
+        "" | "json-file" | "local" | "none" => {}
+        other => {
+            return invalid(format!(
+                "logger: no log driver named '{other}' is registered: use json-file, local or none"
+            ));
+        }
+    }
+    let joins = |mode: &str| mode.starts_with("container:");
+    let known = [
+        (
+            "PID",
+            &host.pid,
+            host.pid.is_empty() || host.pid == "host" || joins(&host.pid),
+        ),
+        (
+            "IPC",
+            &host.ipc,
+            matches!(host.ipc.as_str(), "" | "private" | "none" | "host"),
+        ),
+        ("UTS", &host.uts, matches!(host.uts.as_str(), "" | "host")),
+        (
+            "user namespace",
+            &host.userns,
+            matches!(host.userns.as_str(), "" | "host"),
+        ),
+        (
+            "cgroup namespace",
+            &host.cgroupns,
+            matches!(host.cgroupns.as_str(), "" | "private" | "host"),
+        ),
+    ];
+    for (what, mode, good) in known {
+        if !good {
+            return invalid(format!("invalid {what} mode: {mode}"));
+        }
+    }
+    Ok(())
+}
+
+/// Something else that was named and is not there is the request's fault.
+fn not_about_the_image<T>(found: Result<T>) -> Result<T> {
+    found.map_err(|err| match err.kind() {
+        Kind::NotFound => Kind::InvalidArgument.error(chain(&err)),
+        _ => err,
+    })
+}
+
+/// The mounts of the containers that `--volumes-from` names.
+fn inherited(engine: &Engine, host: &HostConfig) -> Result<Vec<MountPoint>> {
+    let mut all: Vec<MountPoint> = Vec::new();
+    for text in &host.volumes_from {
+        let (container, mode) = text.split_once(':').unwrap_or((text, ""));
+        let record = not_about_the_image(engine.find(container))?.record();
+        for mount in mounts::inherit(&record.mounts, mode)? {
+            all.retain(|other| other.destination != mount.destination);
+            all.push(mount);
+        }
+    }
+    Ok(all)
 }
 
 fn check(request: &CreateContainer) -> Result<()> {
@@ -214,12 +319,31 @@ fn config(
         workdir: or(&request.workdir, image.working_dir()),
         labels,
         volumes: image.volumes().clone().unwrap_or_default(),
-        exposed_ports: image.exposed_ports().clone().unwrap_or_default(),
+        exposed_ports: exposed(image.exposed_ports().clone().unwrap_or_default(), request)?,
         stop_signal: given(&request.stop_signal).or_else(|| image.stop_signal().clone()),
         stop_timeout_s: request.stop_timeout_s,
         auto_remove: request.auto_remove,
         runtime: given(&request.runtime).unwrap_or_else(|| default_runtime.to_owned()),
+        domainname: request.domainname.clone(),
+        health: None,
     })
+}
+
+/// The image's ports, the user's and those that are published, each once.
+fn exposed(mut ports: Vec<String>, request: &CreateContainer) -> Result<Vec<String>> {
+    let mut own = Vec::new();
+    for text in &request.expose {
+        own.extend(ports::expose(text)?);
+    }
+    for text in &request.host.publish {
+        own.extend(ports::publish(text)?.iter().map(|binding| binding.port));
+    }
+    for port in own.iter().map(ToString::to_string) {
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    Ok(ports)
 }
 
 fn image_use(typed: &str, found: &Found) -> ImageUse {
@@ -238,8 +362,8 @@ fn image_use(typed: &str, found: &Found) -> ImageUse {
 }
 
 /// Stores the intent, makes what the container consists of, and stores that
-/// it is complete.
-fn store_and_fill(engine: &Engine, mut record: Record, parent: &str) -> Result<()> {
+/// it is complete. Returns the record with its mounts' sources.
+fn store_and_fill(engine: &Engine, mut record: Record, parent: &str) -> Result<Record> {
     let (core, ns, id) = (engine.core(), engine.ns(), record.id.clone());
     let name_label = ("engine.v1/name".to_owned(), record.name.clone());
     let container = Container {
@@ -262,6 +386,16 @@ fn store_and_fill(engine: &Engine, mut record: Record, parent: &str) -> Result<(
         .op(|| format!("create directory of container {id}"))?;
     core.snapshots
         .prepare(ns, SNAPSHOTTER, &id, parent, &Labels::new())?;
+    // Volumes that were made in vain are taken back: nobody has their names.
+    let mut made = Vec::new();
+    let attached = volumes::attach(engine, &id, &mut record.mounts, &mut made);
     record.phase = Phase::Created;
-    engine.store(&record, None)
+    let stored = attached.and_then(|()| engine.store(&record, None));
+    if let Err(err) = stored {
+        if let Err(undo) = volumes::remove_unused(engine, &id, &made) {
+            tracing::warn!(container_id = id, error = %chain(&undo), "undo volumes");
+        }
+        return Err(err);
+    }
+    Ok(record)
 }

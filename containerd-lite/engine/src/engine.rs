@@ -8,13 +8,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lite_core::{AnyValue, Because, Core, Filters, Kind, Namespace, Result};
 
+use crate::events::{Event, Events};
 use crate::files::{self, ContainerDir};
 use crate::ids::Id;
+use crate::limits::Capacity;
 use crate::names::Name;
+use crate::networks::{self, Fabric};
+use crate::oom;
 use crate::reconcile;
 use crate::record::{EXTENSION, Record};
 use crate::spec::HostFacts;
@@ -49,8 +54,13 @@ struct Shared {
     core: Core,
     config: EngineConfig,
     host: HostFacts,
+    instance: u16,
     ns: Namespace,
     index: Mutex<Index>,
+    events: Events,
+    fabric: Fabric,
+    /// Until every container of an earlier daemon has been looked at.
+    opening: AtomicBool,
 }
 
 #[derive(Default)]
@@ -86,12 +96,21 @@ impl Engine {
     /// Those of the database and of the directories.
     pub async fn open(core: Core, config: EngineConfig) -> Result<Self> {
         let host = host_facts()?;
+        let instance = instance_of(&config.state);
+        let table = match instance {
+            0 => "containerd_lite".to_owned(),
+            number => format!("containerd_lite_{number:04x}"),
+        };
         let shared = Shared {
+            instance,
+            fabric: Fabric::new(table),
             core,
             config,
             host,
             ns: Namespace::default(),
             index: Mutex::default(),
+            events: Events::default(),
+            opening: AtomicBool::new(true),
         };
         let engine = Self {
             shared: Arc::new(shared),
@@ -100,7 +119,15 @@ impl Engine {
             let engine = engine.clone();
             lite_core::blocking(move || engine.read_records()).await?
         };
-        let mut settling = Vec::new();
+        {
+            let engine = engine.clone();
+            lite_core::blocking(move || {
+                crate::rootfs::sweep(&engine.config().state);
+                crate::volumes::sweep(&engine)
+            })
+            .await?;
+        }
+        let mut planned = Vec::new();
         for record in stored {
             let plan = reconcile::look(&engine, &record).await;
             if plan != reconcile::Plan::Keep {
@@ -111,12 +138,36 @@ impl Engine {
                     "reconcile container"
                 );
             }
+            planned.push((record, plan));
+        }
+        engine.restore_networks(&planned).await?;
+        let mut settling = Vec::new();
+        for (record, plan) in planned {
             let handle = engine.enter(record, plan);
             settling.push(async move { handle.settled(plan).await });
         }
         // The first answer tells of every end that came before it.
         futures_util::future::join_all(settling).await;
+        engine.shared.opening.store(false, Ordering::Relaxed);
+        oom::watch(&engine);
         Ok(engine)
+    }
+
+    /// Reads which networks there are, and puts together again what the tasks
+    /// that an earlier daemon has left have of them.
+    async fn restore_networks(&self, planned: &[(Record, reconcile::Plan)]) -> Result<()> {
+        use reconcile::Plan;
+        let with_task = planned
+            .iter()
+            .filter(|(_, plan)| matches!(plan, Plan::Watch(_) | Plan::Reap(_)));
+        let running: Vec<Record> = with_task.map(|(record, _)| record.clone()).collect();
+        let engine = self.clone();
+        lite_core::blocking(move || {
+            engine.fabric().state().networks = networks::load(&engine)?;
+            networks::restore(&engine, &running);
+            Ok(())
+        })
+        .await
     }
 
     /// Reads all records and removes directories that have none.
@@ -145,6 +196,64 @@ impl Engine {
         let root = &self.config().root;
         files::sweep(root, |id| known.contains(id)).op(|| format!("sweep {}", root.display()))?;
         Ok(records)
+    }
+
+    /// What of the networks is in use.
+    pub(crate) fn fabric(&self) -> &Fabric {
+        &self.shared.fabric
+    }
+
+    /// A number that tells this daemon's links, bridges and tables from those
+    /// of another on the same host; zero for the usual one.
+    pub(crate) fn instance(&self) -> u16 {
+        self.shared.instance
+    }
+
+    /// The name of a thing of which each daemon has one: `ctl0`, or for a
+    /// daemon with another state directory `ctl-12ab`.
+    pub(crate) fn instance_name(&self, word: &str) -> String {
+        match self.instance() {
+            0 => format!("{word}0"),
+            number => format!("{word}-{number:04x}"),
+        }
+    }
+
+    /// Tells everybody who listens.
+    pub(crate) fn emit(&self, event: Event) {
+        self.shared.events.emit(event);
+    }
+
+    /// Where events go.
+    pub(crate) fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
+    /// Whether the daemon has only just begun, so that what ran under an
+    /// earlier one is to be started.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.shared.opening.load(Ordering::Relaxed)
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// AlreadyExists, naming the container that has it.
+    pub(crate) fn take_name(&self, wanted: &Name, id: &str) -> Result<()> {
+        let mut index = self.index();
+        match index.names.get(wanted.as_str()) {
+            Some(owner) => Err(name_taken(wanted, owner)),
+            None => {
+                index
+                    .names
+                    .insert(wanted.as_str().to_owned(), id.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a name back.
+    pub(crate) fn free_name(&self, name: &str) {
+        self.index().names.remove(name);
     }
 
     /// The stores.
@@ -194,9 +303,7 @@ impl Engine {
         let name = match wanted {
             Some(name) => {
                 if let Some(owner) = index.names.get(name.as_str()) {
-                    return Err(Kind::AlreadyExists.error(format!(
-                        "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or rename) that container to be able to reuse that name."
-                    )));
+                    return Err(name_taken(&name, owner));
                 }
                 name
             }
@@ -324,6 +431,25 @@ pub(crate) fn extension_of(record: &Record) -> Result<AnyValue> {
     })
 }
 
+/// A number made of the state directory's path (FNV-1a); zero for the default.
+fn instance_of(state: &std::path::Path) -> u16 {
+    if state == std::path::Path::new("/run/containerd-lite") {
+        return 0;
+    }
+    let bytes = state.as_os_str().as_encoded_bytes();
+    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
+    let folded = (hash >> 16) ^ (hash & 0xffff);
+    u16::try_from(folded).unwrap_or(1).max(1)
+}
+
+fn name_taken(name: &Name, owner: &str) -> lite_core::Error {
+    Kind::AlreadyExists.error(format!(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or rename) that container to be able to reuse that name."
+    ))
+}
+
 fn invent(taken: &HashMap<String, String>) -> Result<Name> {
     for attempt in 0.. {
         let random =
@@ -336,6 +462,16 @@ fn invent(taken: &HashMap<String, String>) -> Result<Name> {
     Err(Kind::ResourceExhausted.error("invent a name"))
 }
 
+/// Processors, and whether the kernel counts swap: on v1 by the file that
+/// would hold the limit, on v2 always where there is memory control.
+fn capacity() -> Capacity {
+    let v1 = std::path::Path::new("/sys/fs/cgroup/memory");
+    Capacity {
+        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        swap: !v1.exists() || v1.join("memory.memsw.limit_in_bytes").exists(),
+    }
+}
+
 fn host_facts() -> Result<HostFacts> {
     let uname = nix::sys::utsname::uname().op(|| "uname".to_owned())?;
     let release = uname.release().to_string_lossy().into_owned();
@@ -346,5 +482,11 @@ fn host_facts() -> Result<HostFacts> {
         cgroup2: std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
         kernel: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
         arch: lite_core::Platform::host().architecture,
+        capacity: capacity(),
+        mqueue: std::path::Path::new("/dev/mqueue").exists(),
+        last_capability: std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(crate::rights::ALL.len() - 1),
     })
 }

@@ -16,6 +16,7 @@ use crate::environment;
 use crate::exit;
 use crate::ids::Id;
 use crate::record::Record;
+use crate::rights::Rights;
 use crate::session::{Endpoint, Session};
 use crate::spec::{self, Process, Window};
 use crate::state::Phase;
@@ -70,9 +71,6 @@ pub async fn exec(
     if request.args.is_empty() {
         return Err(Kind::InvalidArgument.error("no exec command specified"));
     }
-    if request.privileged {
-        return Err(Kind::Unimplemented.error("exec with all capabilities"));
-    }
     let id = Id::generate().op(|| "make an id".to_owned())?;
     let target = Target {
         container: record.id.clone(),
@@ -82,7 +80,8 @@ pub async fn exec(
     };
     let process = {
         let (record, request) = (std::sync::Arc::clone(&record), request.clone());
-        lite_core::blocking(move || process(&record, &request)).await?
+        let last = engine.host().last_capability;
+        lite_core::blocking(move || process(&record, &request, last)).await?
     };
     let engine = engine.clone();
     // On its own task: a caller that leaves half way must not leave half an exec.
@@ -213,8 +212,11 @@ async fn delete(engine: &Engine, container: &str, id: &str) {
 }
 
 /// The OCI process: the container's own settings, changed by the request.
-fn process(record: &Record, request: &Exec) -> Result<AnyValue> {
+fn process(record: &Record, request: &Exec, last_capability: usize) -> Result<AnyValue> {
     let config = &record.config;
+    let mut host = record.host.clone();
+    host.privileged |= request.privileged;
+    let rights = Rights::of(&host, last_capability)?;
     let mut env = environment::of_process(&config.env, &config.hostname, request.tty);
     environment::over(&mut env, &request.env);
     let typed = if request.user.is_empty() {
@@ -233,6 +235,8 @@ fn process(record: &Record, request: &Exec) -> Result<AnyValue> {
         user: &who(typed, record.run.pid)?,
         tty: request.tty,
         window: request.window,
+        capabilities: &rights.capabilities,
+        no_new_privileges: rights.no_new_privileges && !request.privileged,
     });
     let value = serde_json::to_vec(&process)
         .map_err(|err| Kind::Internal.error("encode process").because(err))?;

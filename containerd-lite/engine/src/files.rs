@@ -13,14 +13,6 @@ pub struct ContainerDir {
     id: String,
 }
 
-const HOSTS: &str = "127.0.0.1\tlocalhost
-::1\tlocalhost ip6-localhost ip6-loopback
-fe00::\tip6-localnet
-ff00::\tip6-mcastprefix
-ff02::1\tip6-allnodes
-ff02::2\tip6-allrouters
-";
-
 impl ContainerDir {
     /// The directory of container `id` under the daemon's `root`.
     #[must_use]
@@ -65,21 +57,6 @@ impl ContainerDir {
             _ => Ok(()),
         }
     }
-
-    /// Writes `hosts`, `hostname` and `resolv.conf`. Done at every start, so
-    /// they need not survive a power cut and nothing is synced.
-    ///
-    /// # Errors
-    /// Those of writing files; the host may well have no `resolv.conf`.
-    pub fn write_etc(&self, hostname: &str) -> io::Result<()> {
-        fs::write(self.path.join("hosts"), HOSTS)?;
-        fs::write(self.path.join("hostname"), format!("{hostname}\n"))?;
-        let resolv = match fs::read("/etc/resolv.conf") {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
-            read => read?,
-        };
-        fs::write(self.path.join("resolv.conf"), resolv)
-    }
 }
 
 /// Removes the directories under `root` whose container is not `known`: what
@@ -117,13 +94,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = ContainerDir::new(root.path(), "c1");
         dir.create().unwrap();
-        dir.write_etc("web").unwrap();
+        fs::write(dir.path().join("hostname"), "web\n").unwrap();
         let mode = fs::metadata(dir.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        assert_eq!(
-            fs::read_to_string(dir.path().join("hostname")).unwrap(),
-            "web\n"
-        );
         dir.remove().unwrap();
         assert!(!dir.path().exists());
         dir.remove().unwrap();

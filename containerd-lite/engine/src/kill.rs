@@ -3,6 +3,7 @@
 use lite_core::{Error, Kind, Result};
 
 use crate::engine::Engine;
+use crate::events::Event;
 use crate::signals::Signal;
 use crate::state::Phase;
 
@@ -24,6 +25,14 @@ pub async fn kill(engine: &Engine, container: &str, signal: &str) -> Result<()> 
     if record.phase != Phase::Running {
         return Err(not_running(container, &record.id));
     }
+    let own = record
+        .config
+        .stop_signal
+        .as_deref()
+        .and_then(|text| Signal::parse(text).ok());
+    if signal == Signal::KILL || signal == own.unwrap_or(Signal::TERM) {
+        handle.change(|record| record.run.stopped = true).await?;
+    }
     match engine
         .core()
         .tasks
@@ -33,6 +42,7 @@ pub async fn kill(engine: &Engine, container: &str, signal: &str) -> Result<()> 
         Err(err) if err.kind() == Kind::NotFound => return Err(not_running(container, &record.id)),
         outcome => outcome?,
     }
+    engine.emit(Event::of_container(&record, "kill").with("signal", signal.number()));
     if signal == Signal::KILL {
         handle.not_running().await;
     }

@@ -2,7 +2,8 @@
 //!
 //! Modules stand in the order in which data flows. First what is pure: the
 //! words of users ([`names`], [`signals`], [`argv`], [`environment`],
-//! [`user`]), the [`spec`] made of them, the [`state`]s of a container and its
+//! [`user`]), what a container has of the host ([`host_config`], [`mounts`],
+//! [`limits`], [`rights`], [`devices`]), the [`spec`] made of them, the [`state`]s of a container and its
 //! [`record`]. Then what touches the world: [`files`], [`layers`], the
 //! [`session`] with a shim, the log ([`jsonlog`]). Then the hub
 //! ([`Engine`]), one supervisor per container, and the use cases, one file
@@ -12,10 +13,20 @@ pub mod argv;
 pub mod environment;
 pub mod exit;
 pub mod ids;
+pub mod list_filter;
 pub mod names;
 pub mod rfc3339;
 pub mod signals;
+pub mod sizes;
 pub use lite_core::user;
+
+pub mod host_config;
+
+pub mod devices;
+pub mod limits;
+pub mod mounts;
+pub mod ports;
+pub mod rights;
 
 pub mod seccomp;
 pub mod state;
@@ -30,9 +41,18 @@ pub mod layers;
 pub mod session;
 
 mod engine;
+pub mod events;
+pub mod health;
+
 mod launch;
+mod oom;
 mod reconcile;
+mod restart;
+pub(crate) mod rootfs;
 mod supervisor;
+
+pub mod networks;
+pub mod volumes;
 
 pub mod images;
 pub mod inspect;
@@ -40,9 +60,15 @@ pub mod inspect;
 pub mod create;
 pub mod kill;
 pub mod list;
+pub mod pause;
+pub mod prune;
 pub mod remove;
+pub mod rename;
 pub mod start;
+pub mod stats;
 pub mod stop;
+pub mod top;
+pub mod update;
 pub mod wait;
 
 pub mod logs;

@@ -7,6 +7,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
+use std::time::SystemTime;
 
 use lite_core::{Because, Kind, Result};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -24,6 +25,27 @@ const BATCHES: usize = 4;
 /// Entries in the order in which they were logged.
 pub type Batches = mpsc::Receiver<Result<Vec<Entry>>>;
 
+/// The time that is asked for; `None` is open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Nothing from before.
+    pub since: Option<SystemTime>,
+    /// Nothing from after.
+    pub until: Option<SystemTime>,
+}
+
+impl Span {
+    fn has(&self, entry: &Entry) -> bool {
+        self.since.is_none_or(|since| entry.time >= since)
+            && self.until.is_none_or(|until| entry.time <= until)
+    }
+
+    /// Whether something this late ends the reading.
+    fn is_over(&self, entry: &Entry) -> bool {
+        self.until.is_some_and(|until| entry.time > until)
+    }
+}
+
 /// Reads the log from its beginning, or its last `tail` lines. With `follow`
 /// goes on until the container ends.
 ///
@@ -34,6 +56,7 @@ pub async fn logs(
     container: &str,
     follow: bool,
     tail: Option<u64>,
+    span: Span,
 ) -> Result<Batches> {
     let handle = engine.find(container)?;
     let record = handle.record();
@@ -54,7 +77,7 @@ pub async fn logs(
     };
     let (batches, receiver) = mpsc::channel(BATCHES);
     tokio::spawn(async move {
-        let outcome = pump(reader, changes, &handle, &batches).await;
+        let outcome = pump(reader, changes, &handle, span, &batches).await;
         if let Err(err) = outcome {
             // A receiver that is gone need not know.
             let _ = batches.send(Err(err)).await;
@@ -67,12 +90,20 @@ async fn pump(
     mut reader: Reader,
     mut changes: Option<Changes>,
     handle: &Handle,
+    span: Span,
     batches: &mpsc::Sender<Result<Vec<Entry>>>,
 ) -> Result<()> {
     loop {
-        let (returned, entries) = next_batch(reader).await?;
+        let (returned, mut entries) = next_batch(reader).await?;
         reader = returned;
         if !entries.is_empty() {
+            let is_over = entries.last().is_some_and(|entry| span.is_over(entry));
+            entries.retain(|entry| span.has(entry));
+            if is_over {
+                // Nobody waits for a client that has gone.
+                let _ = batches.send(Ok(entries)).await;
+                return Ok(());
+            }
             if batches.send(Ok(entries)).await.is_err() {
                 return Ok(());
             }

@@ -8,6 +8,10 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::argv::Argv;
+use crate::health::Health;
+use crate::host_config::{HealthCheck, HostConfig};
+use crate::mounts::MountPoint;
+use crate::networks;
 use crate::rfc3339;
 use crate::state::Phase;
 
@@ -35,6 +39,12 @@ pub struct Record {
     pub image: ImageUse,
     /// User's and image's configuration, merged.
     pub config: Config,
+    /// What it has of the host.
+    #[serde(default)]
+    pub host: HostConfig,
+    /// What is mounted in it beside the image, in order.
+    #[serde(default)]
+    pub mounts: Vec<MountPoint>,
     /// The current or the last run.
     pub run: Run,
 }
@@ -101,6 +111,12 @@ pub struct Config {
     pub auto_remove: bool,
     /// containerd runtime name.
     pub runtime: String,
+    /// NIS domain name.
+    #[serde(default)]
+    pub domainname: String,
+    /// The user's health check over the image's.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
 }
 
 /// The current or the last run of the main process.
@@ -118,6 +134,24 @@ pub struct Run {
     /// Last end.
     #[serde(with = "rfc3339::optional")]
     pub finished_at: Option<SystemTime>,
+    /// All its processes are held where they are.
+    #[serde(default)]
+    pub paused: bool,
+    /// The kernel took a process because memory ran out.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// The user stopped it.
+    #[serde(default)]
+    pub stopped: bool,
+    /// The policy will start it again.
+    #[serde(default)]
+    pub restarting: bool,
+    /// Starts by the policy since the user's last.
+    #[serde(default)]
+    pub restarts: u32,
+    /// What its checks have found, where it has any.
+    #[serde(default)]
+    pub health: Option<Health>,
 }
 
 impl Config {
@@ -133,6 +167,39 @@ impl Config {
 }
 
 impl Record {
+    /// Docker's word for how it is.
+    #[must_use]
+    pub fn status_word(&self) -> &'static str {
+        match self.phase {
+            Phase::Running if self.run.paused => "paused",
+            Phase::Exited if self.run.restarting => "restarting",
+            phase => phase.word(),
+        }
+    }
+
+    /// Whether it is on the network of this name.
+    #[must_use]
+    pub fn is_on_network(&self, name: &str) -> bool {
+        match networks::mode(&self.host) {
+            networks::Mode::Host => name == "host",
+            networks::Mode::None => name == "none",
+            networks::Mode::Container(_) => false,
+            networks::Mode::Networks(own) => {
+                own.iter().any(|attachment| attachment.network == name)
+            }
+        }
+    }
+
+    /// Names of the volumes that nobody named.
+    #[must_use]
+    pub fn anonymous_volumes(&self) -> Vec<String> {
+        let anonymous = self.mounts.iter().filter(|mount| mount.anonymous);
+        anonymous
+            .filter(|mount| !mount.name.is_empty())
+            .map(|mount| mount.name.clone())
+            .collect()
+    }
+
     /// Reads a stored record.
     ///
     /// # Errors
@@ -182,6 +249,8 @@ pub(crate) fn sample() -> Record {
             runtime: "io.containerd.runc-rs.v2".to_owned(),
             ..Config::default()
         },
+        host: HostConfig::default(),
+        mounts: Vec::new(),
         run: Run::default(),
     }
 }

@@ -29,6 +29,13 @@ pub fn format(time: SystemTime) -> String {
     text
 }
 
+/// The same in whole seconds.
+#[must_use]
+pub fn format_seconds(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format(UNIX_EPOCH + Duration::from_secs(since.as_secs()))
+}
+
 /// Reads what [`format()`] and Go's `RFC3339Nano` write, with any offset.
 /// `None` for anything else and for times before 1970.
 #[must_use]

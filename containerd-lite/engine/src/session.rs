@@ -50,15 +50,34 @@ pub struct Endpoint {
     /// The unix socket.
     pub socket: PathBuf,
     /// The json-file log.
-    pub log: Option<PathBuf>,
+    pub log: Option<Log>,
     /// Whether standard input is wanted, and if so whether it closes with the
     /// first client.
     pub stdin: Option<bool>,
 }
 
-/// A log is rotated at this size, and so many files of it are kept.
-const LOG_BYTES: u64 = 10 << 20;
-const LOG_FILES: u32 = 3;
+/// A json-file log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Where it is.
+    pub path: PathBuf,
+    /// It is rotated at this size.
+    pub bytes: u64,
+    /// So many files of it are kept.
+    pub files: u32,
+}
+
+impl Log {
+    /// A log of 10 MiB in each of three files.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            bytes: 10 << 20,
+            files: 3,
+        }
+    }
+}
 
 impl Endpoint {
     /// The shim's `session://` URI.
@@ -66,8 +85,8 @@ impl Endpoint {
     pub fn uri(&self) -> String {
         let mut parameters = Vec::new();
         if let Some(log) = &self.log {
-            parameters.push(format!("log={}", escape(log)));
-            parameters.push(format!("max-size={LOG_BYTES}&max-file={LOG_FILES}"));
+            parameters.push(format!("log={}", escape(&log.path)));
+            parameters.push(format!("max-size={}&max-file={}", log.bytes, log.files));
         }
         if let Some(once) = self.stdin {
             parameters.push(format!("stdin={}", if once { "once" } else { "keep" }));
@@ -223,7 +242,7 @@ mod tests {
     fn an_endpoint_is_written_as_the_shim_reads_it() {
         let endpoint = Endpoint {
             socket: "/s/a b".into(),
-            log: Some("/r/x-json.log".into()),
+            log: Some(Log::at("/r/x-json.log".into())),
             stdin: Some(true),
         };
         assert_eq!(

@@ -2,14 +2,23 @@
 //! container's configuration, its user and the facts of the host, with
 //! Docker's defaults for everything nobody asked to change.
 
+mod mounts;
+mod process;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::environment;
+use crate::devices::Device;
+use crate::host_config::HostConfig;
+use crate::limits::{self, Capacity};
+use crate::mounts::{MountPoint, rootfs_propagation};
 use crate::record::Config;
+use crate::rights::{Rights, Seccomp};
 use crate::seccomp;
 use crate::user::User;
+
+pub use process::{Process, Window, process_json};
 
 /// What the host is like, as far as a spec depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +29,34 @@ pub struct HostFacts {
     pub kernel: (u32, u32),
     /// Go's name of the machine: `amd64`.
     pub arch: String,
+    /// Processors and swap.
+    pub capacity: Capacity,
+    /// It has message queues mounted.
+    pub mqueue: bool,
+    /// Number of the kernel's last capability.
+    pub last_capability: usize,
+}
+
+/// A namespace of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Space {
+    /// A new one.
+    Own,
+    /// The host's.
+    Host,
+    /// The one at this path.
+    At(String),
+}
+
+/// The namespaces that can be shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spaces {
+    /// Network.
+    pub network: Space,
+    /// Process ids.
+    pub pid: Space,
+    /// IPC.
+    pub ipc: Space,
 }
 
 /// Everything a spec is made of.
@@ -27,6 +64,16 @@ pub struct HostFacts {
 pub struct Inputs<'a> {
     /// The container's configuration.
     pub config: &'a Config,
+    /// What it has of the host.
+    pub host_config: &'a HostConfig,
+    /// What it may do.
+    pub rights: &'a Rights,
+    /// What is mounted beside the image, sources resolved.
+    pub mounts: &'a [MountPoint],
+    /// Devices beside Docker's.
+    pub devices: &'a [Device],
+    /// Shared namespaces.
+    pub spaces: &'a Spaces,
     /// Who the main process runs as.
     pub user: &'a User,
     /// The host.
@@ -35,25 +82,12 @@ pub struct Inputs<'a> {
     pub cgroups_path: &'a str,
     /// Where `hosts`, `hostname` and `resolv.conf` of this container are.
     pub files: &'a Path,
+    /// The program that is mounted as the container's init, where one is wanted.
+    pub init: Option<&'a Path>,
 }
 
-/// The capabilities of a container that asked for nothing else.
-pub const CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-];
+/// Where the init program is in a container, as in Docker.
+pub const INIT: &str = "/sbin/docker-init";
 
 /// Paths that read as empty inside.
 pub const MASKED_PATHS: [&str; 12] = [
@@ -84,182 +118,135 @@ pub const READONLY_PATHS: [&str; 5] = [
 pub const SHM_BYTES: u64 = 64 << 20;
 
 /// The whole `config.json`.
-#[must_use]
-pub fn build(inputs: &Inputs<'_>) -> Value {
-    let Inputs {
-        config,
-        host,
-        cgroups_path,
-        ..
-    } = *inputs;
-    json!({
+///
+/// # Errors
+/// InvalidArgument for a seccomp profile or a limit that cannot be read.
+pub fn build(inputs: &Inputs<'_>) -> lite_core::Result<Value> {
+    let host = inputs.host_config;
+    let mut spec = json!({
         "ociVersion": "1.2.0",
-        "process": process(inputs),
-        "root": { "path": "rootfs", "readonly": false },
-        "hostname": config.hostname,
-        "mounts": mounts(inputs),
-        "linux": {
-            // With its own network namespace a container may open low ports
-            // and send pings without a capability; nobody else is affected.
-            "sysctl": {
-                "net.ipv4.ip_unprivileged_port_start": "0",
-                "net.ipv4.ping_group_range": "0 2147483647",
-            },
-            "resources": { "devices": device_rules() },
-            "cgroupsPath": cgroups_path,
-            "namespaces": namespaces(host),
-            "seccomp": seccomp::resolve(&seccomp::Facts {
-                arch: &host.arch,
-                kernel: host.kernel,
-                caps: &CAPABILITIES,
-            }),
-            "maskedPaths": MASKED_PATHS,
-            "readonlyPaths": READONLY_PATHS,
-        },
-    })
-}
-
-fn process(inputs: &Inputs<'_>) -> Value {
-    let config = inputs.config;
-    let env = environment::of_process(&config.env, &config.hostname, config.tty);
-    process_json(&Process {
-        args: &config.argv(),
-        env: &env,
-        cwd: &config.workdir,
-        user: inputs.user,
-        tty: config.tty,
-        window: None,
-    })
-}
-
-/// One process to run: the main one, or one that is exec'd.
-#[derive(Debug, Clone, Copy)]
-pub struct Process<'a> {
-    /// Command line.
-    pub args: &'a [String],
-    /// Whole environment.
-    pub env: &'a [String],
-    /// Working directory; empty means `/`.
-    pub cwd: &'a str,
-    /// Identity.
-    pub user: &'a User,
-    /// With a terminal.
-    pub tty: bool,
-    /// The terminal's size, where a client has one.
-    pub window: Option<Window>,
-}
-
-/// A terminal's size in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// Width.
-    pub columns: u32,
-    /// Height.
-    pub rows: u32,
-}
-
-/// A runtime-spec process with Docker's capabilities.
-#[must_use]
-pub fn process_json(process: &Process<'_>) -> Value {
-    let user = process.user;
-    // Capabilities of a process that is not root must come from its files:
-    // it keeps the bounding set, but has none in effect.
-    let effective: &[&str] = if user.uid == 0 { &CAPABILITIES } else { &[] };
-    let mut object = json!({
-        "terminal": process.tty,
-        "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
-        "args": process.args,
-        "env": process.env,
-        "cwd": if process.cwd.is_empty() { "/" } else { process.cwd },
-        "capabilities": {
-            "bounding": CAPABILITIES,
-            "effective": effective,
-            "permitted": effective,
-        },
-        "oomScoreAdj": 0,
+        "process": process::main(inputs)?,
+        "root": { "path": "rootfs", "readonly": host.read_only },
+        "mounts": mounts::all(inputs),
+        "linux": linux(inputs)?,
     });
-    if let Some(Window { columns, rows }) = process.window.filter(|_| process.tty) {
-        object["consoleSize"] = json!({ "height": rows, "width": columns });
+    if host.uts != "host" {
+        spec["hostname"] = json!(inputs.config.hostname);
+        if !inputs.config.domainname.is_empty() {
+            spec["domainname"] = json!(inputs.config.domainname);
+        }
     }
-    object
+    if !host.annotations.is_empty() {
+        spec["annotations"] = json!(host.annotations);
+    }
+    Ok(spec)
 }
 
-fn mounts(inputs: &Inputs<'_>) -> Value {
-    let own_file = |name: &str, at: &str| {
-        json!({
-            "destination": at,
-            "type": "bind",
-            "source": inputs.files.join(name),
-            "options": ["rbind", "rprivate"],
-        })
+fn linux(inputs: &Inputs<'_>) -> lite_core::Result<Value> {
+    let (host, rights) = (inputs.host_config, inputs.rights);
+    let mut linux = json!({
+        "sysctl": sysctls(inputs),
+        "resources": resources(inputs),
+        "cgroupsPath": inputs.cgroups_path,
+        "namespaces": namespaces(inputs),
+        "maskedPaths": MASKED_PATHS,
+        "readonlyPaths": READONLY_PATHS,
+    });
+    if rights.bare_paths {
+        linux["maskedPaths"] = json!([]);
+        linux["readonlyPaths"] = json!([]);
+    }
+    let facts = seccomp::Facts {
+        arch: &inputs.host.arch,
+        kernel: inputs.host.kernel,
+        caps: &rights.capabilities,
     };
-    let shm = format!("size={SHM_BYTES}");
-    json!([
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount(
-            "/dev",
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"]
-        ),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5"
-            ],
-        ),
-        mount(
-            "/sys",
-            "sysfs",
-            "sysfs",
-            &["nosuid", "noexec", "nodev", "ro"]
-        ),
-        mount(
-            "/sys/fs/cgroup",
-            "cgroup",
-            "cgroup",
-            &["ro", "nosuid", "noexec", "nodev"]
-        ),
-        mount(
-            "/dev/mqueue",
-            "mqueue",
-            "mqueue",
-            &["nosuid", "noexec", "nodev"]
-        ),
-        mount(
-            "/dev/shm",
-            "tmpfs",
-            "shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", &shm]
-        ),
-        own_file("resolv.conf", "/etc/resolv.conf"),
-        own_file("hostname", "/etc/hostname"),
-        own_file("hosts", "/etc/hosts"),
-    ])
+    match &rights.seccomp {
+        Seccomp::Unconfined => {}
+        Seccomp::Default => linux["seccomp"] = seccomp::resolve(&facts),
+        Seccomp::Custom(text) => linux["seccomp"] = seccomp::custom(text, &facts)?,
+    }
+    if !inputs.devices.is_empty() {
+        linux["devices"] = inputs.devices.iter().map(Device::oci).collect();
+    }
+    if let Some(propagation) = rootfs_propagation(inputs.mounts) {
+        linux["rootfsPropagation"] = json!(propagation);
+    }
+    if host.cgroupns == "private" && !inputs.host.cgroup2 {
+        // Asked for by name, it is had on v1, too.
+        if let Some(kinds) = linux["namespaces"].as_array_mut() {
+            kinds.push(json!({ "type": "cgroup" }));
+        }
+    }
+    Ok(linux)
 }
 
-fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
-    json!({ "destination": destination, "type": kind, "source": source, "options": options })
+/// With its own network namespace a container may open low ports and send
+/// pings without a capability; nobody else is affected.
+fn sysctls(inputs: &Inputs<'_>) -> Value {
+    let mut sysctls = json!({});
+    if inputs.spaces.network != Space::Host && !inputs.rights.privileged {
+        sysctls["net.ipv4.ip_unprivileged_port_start"] = json!("0");
+        sysctls["net.ipv4.ping_group_range"] = json!("0 2147483647");
+    }
+    for (key, value) in &inputs.host_config.sysctls {
+        sysctls[key] = json!(value);
+    }
+    sysctls
 }
 
-fn namespaces(host: &HostFacts) -> Vec<Value> {
-    let mut kinds = vec!["mount", "network", "uts", "pid", "ipc"];
+fn resources(inputs: &Inputs<'_>) -> Value {
+    let host = inputs.host_config;
+    let mut resources = limits::resources(&host.resources, inputs.host.capacity);
+    let mut rules = if inputs.rights.privileged {
+        vec![json!({ "allow": true, "access": "rwm" })]
+    } else {
+        device_rules()
+    };
+    if !inputs.rights.privileged {
+        rules.extend(inputs.devices.iter().map(Device::rule));
+        rules.extend(
+            host.resources
+                .device_rules
+                .iter()
+                .filter_map(|text| crate::devices::rule(text).ok()),
+        );
+    }
+    resources["devices"] = json!(rules);
+    let throttle = crate::devices::throttle(&host.resources);
+    if let Some(fields) = throttle.as_object() {
+        for (name, value) in fields {
+            resources["blockIO"][name] = value.clone();
+        }
+    }
+    resources
+}
+
+fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
+    let host = inputs.host_config;
+    let mut kinds = vec![json!({ "type": "mount" })];
+    let mut add = |kind: &str, space: &Space| match space {
+        Space::Own => kinds.push(json!({ "type": kind })),
+        Space::At(path) => kinds.push(json!({ "type": kind, "path": path })),
+        Space::Host => {}
+    };
+    add("network", &inputs.spaces.network);
+    let own_or_host = |mode: &str| {
+        if mode == "host" {
+            Space::Host
+        } else {
+            Space::Own
+        }
+    };
+    add("uts", &own_or_host(&host.uts));
+    add("pid", &inputs.spaces.pid);
+    add("ipc", &inputs.spaces.ipc);
     // On v1 a private cgroup namespace would hide the controllers' paths from
     // programs that look themselves up, so Docker shares the host's there.
-    if host.cgroup2 {
-        kinds.push("cgroup");
+    if inputs.host.cgroup2 && host.cgroupns != "host" && !inputs.rights.privileged {
+        kinds.push(json!({ "type": "cgroup" }));
     }
     kinds
-        .into_iter()
-        .map(|kind| json!({ "type": kind }))
-        .collect()
 }
 
 /// Nothing, then null, zero, full, random, urandom, tty and console; the
@@ -289,14 +276,32 @@ mod tests {
             cgroup2,
             kernel: (6, 1),
             arch: "amd64".to_owned(),
+            capacity: Capacity {
+                cpus: 2,
+                swap: true,
+            },
+            mqueue: true,
+            last_capability: 40,
         };
+        let host_config = HostConfig::default();
         build(&Inputs {
             config: &config,
+            host_config: &host_config,
+            rights: &Rights::of(&host_config, 40).unwrap(),
+            mounts: &[],
+            devices: &[],
+            spaces: &Spaces {
+                network: Space::Own,
+                pid: Space::Own,
+                ipc: Space::Own,
+            },
             user: &user,
             host: &host,
             cgroups_path: "/containerd-lite/0123",
             files: Path::new("/var/lib/containerd-lite/containers/0123"),
+            init: None,
         })
+        .unwrap()
     }
 
     #[test]

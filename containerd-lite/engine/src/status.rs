@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::health::Status;
 use crate::record::Record;
 use crate::state::Phase;
 
@@ -32,15 +33,26 @@ pub fn human(length: Duration) -> String {
 pub fn words(record: &Record, now: SystemTime) -> String {
     let since = |time: SystemTime| human(now.duration_since(time).unwrap_or_default());
     match record.phase {
-        Phase::Running => format!(
-            "Up {}",
-            record.run.started_at.map(since).unwrap_or_default()
-        ),
+        Phase::Running => {
+            let up = record.run.started_at.map(since).unwrap_or_default();
+            let more = match &record.run.health {
+                _ if record.run.paused => " (Paused)".to_owned(),
+                Some(health) if health.status == Status::Starting => {
+                    " (health: starting)".to_owned()
+                }
+                Some(health) => format!(" ({})", health.status.word()),
+                None => String::new(),
+            };
+            format!("Up {up}{more}")
+        }
         Phase::Creating | Phase::Created => "Created".to_owned(),
         Phase::Removing => "Removal In Progress".to_owned(),
         Phase::Dead => "Dead".to_owned(),
         Phase::Exited => {
             let ago = record.run.finished_at.map(since).unwrap_or_default();
+            if record.run.restarting {
+                return format!("Restarting ({}) {ago} ago", record.run.exit_code);
+            }
             format!("Exited ({}) {ago} ago", record.run.exit_code)
         }
     }

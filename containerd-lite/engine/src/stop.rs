@@ -5,6 +5,7 @@ use std::time::Duration;
 use lite_core::{Kind, Result};
 
 use crate::engine::Engine;
+use crate::events::Event;
 use crate::record::{Config, Record};
 use crate::signals::Signal;
 use crate::state::Phase;
@@ -28,7 +29,7 @@ pub async fn stop(
 ) -> Result<()> {
     let handle = engine.find(container)?;
     let record = handle.record();
-    if record.phase != Phase::Running {
+    if record.phase != Phase::Running && !record.run.restarting {
         return Ok(());
     }
     let signal = chosen_signal(signal, &record.config)?;
@@ -46,6 +47,19 @@ async fn end(
     signal: Signal,
     grace: Option<Duration>,
 ) -> Result<()> {
+    // Before the signal, so that the policy does not start it again.
+    handle
+        .change(|record| {
+            record.run.stopped = true;
+            record.run.restarting = false;
+        })
+        .await?;
+    if handle.record().phase != Phase::Running {
+        return Ok(());
+    }
+    if record.run.paused {
+        handle.pause(false).await?;
+    }
     send(engine, &record.id, signal).await?;
     if let Some(grace) = grace
         && tokio::time::timeout(grace, handle.not_running())
@@ -58,6 +72,37 @@ async fn end(
     if record.config.auto_remove {
         handle.gone().await;
     }
+    engine.emit(Event::of_container(&handle.record(), "stop"));
+    Ok(())
+}
+
+/// Stops the container as [`stop`] does, and starts it again.
+///
+/// # Errors
+/// Those of [`stop`] and of the start.
+pub async fn restart(
+    engine: &Engine,
+    container: &str,
+    timeout_s: Option<i32>,
+    signal: &str,
+) -> Result<()> {
+    let handle = engine.find(container)?;
+    let record = handle.record();
+    if record.config.auto_remove && record.phase == Phase::Running {
+        // It would remove itself between the two.
+        handle
+            .change(|record| record.config.auto_remove = false)
+            .await?;
+        let stopped = stop(engine, container, timeout_s, signal).await;
+        let kept = handle
+            .change(|record| record.config.auto_remove = true)
+            .await;
+        stopped.and(kept)?;
+    } else {
+        stop(engine, container, timeout_s, signal).await?;
+    }
+    handle.start(false, None).await?;
+    engine.emit(Event::of_container(&handle.record(), "restart"));
     Ok(())
 }
 

@@ -7,20 +7,23 @@
 //! except where the task itself is the evidence: a daemon that is killed
 //! between a start and its record finds the task running and records it then.
 
+mod end;
+mod removal;
+mod start;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use lite_core::{Error, Kind, Result, chain};
+use lite_core::{Kind, Result, chain};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::engine::Engine;
-use crate::exit;
-use crate::launch::{self, Launched};
+use crate::events;
+use crate::launch::Launched;
 use crate::reconcile::{Ending, Plan};
 use crate::record::Record;
 use crate::session::Session;
-use crate::signals::Signal;
 use crate::spec::Window;
 use crate::state::{self, Event, Phase};
 
@@ -39,6 +42,9 @@ pub(crate) struct View {
 /// Answer to a start: the session, where one was asked for.
 pub(crate) type Started = Result<Option<Session>>;
 
+/// A change of a record.
+pub(crate) type Change = Box<dyn FnOnce(&mut Record) + Send>;
+
 /// What a supervisor can be asked.
 pub(crate) enum Command {
     /// Start the main process. With `attach`, a session is in place before.
@@ -47,9 +53,21 @@ pub(crate) enum Command {
         window: Option<Window>,
         reply: oneshot::Sender<Started>,
     },
-    /// Remove the container; with `force` kill it first.
+    /// Change the record, and store it.
+    Change {
+        change: Change,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    /// Stop or continue all of the container's processes.
+    Pause {
+        on: bool,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    /// Remove the container; with `force` kill it first, with `volumes` also
+    /// its anonymous volumes.
     Remove {
         force: bool,
+        volumes: bool,
         reply: oneshot::Sender<Result<()>>,
     },
 }
@@ -110,9 +128,28 @@ impl Handle {
         .await
     }
 
+    /// Changes the record.
+    pub(crate) async fn change(
+        &self,
+        change: impl FnOnce(&mut Record) + Send + 'static,
+    ) -> Result<()> {
+        let change: Change = Box::new(change);
+        self.ask(|reply| Command::Change { change, reply }).await
+    }
+
+    /// Stops all processes where they are, or lets them go on.
+    pub(crate) async fn pause(&self, on: bool) -> Result<()> {
+        self.ask(|reply| Command::Pause { on, reply }).await
+    }
+
     /// Asks for the removal.
-    pub(crate) async fn remove(&self, force: bool) -> Result<()> {
-        self.ask(|reply| Command::Remove { force, reply }).await
+    pub(crate) async fn remove(&self, force: bool, volumes: bool) -> Result<()> {
+        self.ask(|reply| Command::Remove {
+            force,
+            volumes,
+            reply,
+        })
+        .await
     }
 
     async fn ask<T>(
@@ -136,6 +173,9 @@ enum Done {
     Reaped(Ending),
     Dropped,
     Removed(Result<()>),
+    Paused(bool, Result<()>, oneshot::Sender<Result<()>>),
+    /// The wait before this restart is over.
+    RestartDue(u32),
 }
 
 struct Supervisor {
@@ -150,6 +190,12 @@ struct Supervisor {
     removers: Vec<oneshot::Sender<Result<()>>>,
     /// To be removed as soon as nothing runs.
     doomed: bool,
+    /// Anonymous volumes go with it.
+    with_volumes: bool,
+    /// The last wait before a start by the policy.
+    last_delay: Duration,
+    /// The health checks of this run, aborted at its end.
+    checks: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// How long the daemon's start waits for a container's end to be recorded.
@@ -160,6 +206,7 @@ pub(crate) fn spawn(engine: Engine, mut record: Record, plan: Plan) -> Handle {
     if let Plan::Watch(pid) = plan {
         record.phase = Phase::Running;
         record.run.pid = pid;
+        record.run.restarting = false;
         record.run.started_at.get_or_insert_with(SystemTime::now);
     }
     if let Plan::Reap(_) = plan {
@@ -169,6 +216,8 @@ pub(crate) fn spawn(engine: Engine, mut record: Record, plan: Plan) -> Handle {
         record: Arc::new(record.clone()),
         gone: false,
     };
+    // `--rm` means the volumes nobody named as well.
+    let with_volumes = record.config.auto_remove;
     let (published, view) = watch::channel(first);
     let (sender, commands) = mpsc::channel(COMMANDS);
     let supervisor = Supervisor {
@@ -180,6 +229,9 @@ pub(crate) fn spawn(engine: Engine, mut record: Record, plan: Plan) -> Handle {
         starting: None,
         removers: Vec::new(),
         doomed: false,
+        with_volumes,
+        last_delay: Duration::ZERO,
+        checks: None,
     };
     tokio::spawn(supervisor.run(plan));
     Handle {
@@ -217,7 +269,7 @@ impl Supervisor {
 
     async fn begin(&mut self, plan: Plan) {
         match plan {
-            Plan::Keep => {}
+            Plan::Keep => self.start_with_daemon(),
             Plan::Watch(_) => {
                 self.store(None).await;
                 self.watch();
@@ -235,8 +287,26 @@ impl Supervisor {
                 attach,
                 window,
                 reply,
-            } => self.on_start(attach, window, reply),
-            Command::Remove { force, reply } => self.on_remove(force, reply).await,
+            } => {
+                self.record.run.restarting = false;
+                self.record.run.restarts = 0;
+                self.on_start(attach, window, reply);
+            }
+            Command::Change { change, reply } => {
+                change(&mut self.record);
+                let stored = self.try_store(None).await;
+                self.publish(false);
+                let _ = reply.send(stored);
+            }
+            Command::Pause { on, reply } => self.on_pause(on, reply),
+            Command::Remove {
+                force,
+                volumes,
+                reply,
+            } => {
+                self.with_volumes |= volumes;
+                self.on_remove(force, reply).await;
+            }
         }
     }
 
@@ -247,224 +317,11 @@ impl Supervisor {
             Done::Ended(ending) => self.reap(ending),
             Done::Reaped(ending) => self.ended(ending).await,
             Done::Dropped => {}
+            Done::RestartDue(number) => self.on_restart_due(number),
+            Done::Paused(on, outcome, reply) => self.on_paused(on, outcome, reply).await,
             Done::Removed(outcome) => return self.on_removed(outcome).await,
         }
         false
-    }
-
-    fn on_start(&mut self, attach: bool, window: Option<Window>, reply: oneshot::Sender<Started>) {
-        if let Some(waiting) = &mut self.starting {
-            waiting.push((false, reply));
-            return;
-        }
-        let refusal = match state::next(self.record.phase, Event::Started) {
-            Some(_) if !self.doomed => None,
-            None if self.record.phase == Phase::Running => {
-                // Nothing to do, as in Docker.
-                let _ = reply.send(Ok(None));
-                return;
-            }
-            _ => Some("container is marked for removal and cannot be started"),
-        };
-        if let Some(why) = refusal {
-            let _ = reply.send(Err(Kind::FailedPrecondition.error(why)));
-            return;
-        }
-        self.starting = Some(vec![(attach, reply)]);
-        let (engine, record) = (self.engine.clone(), self.record.clone());
-        self.work.spawn(async move {
-            Done::Started(launch::launch(&engine, &record, attach, window).await)
-        });
-    }
-
-    async fn on_started(&mut self, outcome: Result<Launched>) {
-        let waiting = self.starting.take().unwrap_or_default();
-        match outcome {
-            Ok(Launched {
-                pid,
-                at,
-                spec,
-                mut session,
-            }) => {
-                self.advance(Event::Started);
-                self.record.run.pid = pid;
-                self.record.run.exit_code = 0;
-                self.record.run.error.clear();
-                self.record.run.started_at = Some(at);
-                self.record.run.finished_at = None;
-                self.publish(false);
-                self.watch();
-                for (attach, reply) in waiting {
-                    let _ = reply.send(Ok(if attach { session.take() } else { None }));
-                }
-                self.store(Some(spec)).await;
-                if self.doomed {
-                    self.kill();
-                }
-            }
-            Err(err) => self.on_start_failed(&err, waiting).await,
-        }
-    }
-
-    async fn on_start_failed(
-        &mut self,
-        err: &Error,
-        waiting: Vec<(bool, oneshot::Sender<Started>)>,
-    ) {
-        self.advance(Event::StartFailed);
-        self.record.run.exit_code = exit::of_failed_start(err.kind());
-        self.record.run.error = chain(err);
-        // Each waiter gets the same kind and words.
-        let answer = || Kind::error(err.kind(), chain(err));
-        if self.record.config.auto_remove || self.doomed {
-            // Told when it is gone, so that the name is free by then.
-            self.publish(false);
-            let (reply, removed) = oneshot::channel();
-            self.removers.push(reply);
-            let errors: Vec<_> = waiting
-                .into_iter()
-                .map(|(_, reply)| (reply, answer()))
-                .collect();
-            tokio::spawn(async move {
-                let _ = removed.await;
-                for (reply, err) in errors {
-                    let _ = reply.send(Err(err));
-                }
-            });
-            self.remove().await;
-            return;
-        }
-        self.store(None).await;
-        self.publish(false);
-        for (_, reply) in waiting {
-            let _ = reply.send(Err(answer()));
-        }
-    }
-
-    /// Waits for the end of the main process.
-    fn watch(&mut self) {
-        let (engine, id) = (self.engine.clone(), self.record.id.clone());
-        self.work.spawn(async move {
-            match engine.core().tasks.wait(engine.ns(), &id, None).await {
-                Ok(exit) => Done::Ended(exit.into()),
-                Err(err) => {
-                    // Somebody deleted the task behind our back.
-                    tracing::warn!(container_id = id, error = %chain(&err), "wait for task");
-                    Done::Ended(Ending {
-                        code: exit::LOST,
-                        at: SystemTime::now(),
-                    })
-                }
-            }
-        });
-    }
-
-    /// Deletes the ended task, so that the container can be started again.
-    fn reap(&mut self, ending: Ending) {
-        let (engine, id) = (self.engine.clone(), self.record.id.clone());
-        self.work.spawn(async move {
-            launch::delete_task(&engine, &id).await;
-            Done::Reaped(ending)
-        });
-    }
-
-    fn drop_task(&mut self) {
-        let (engine, id) = (self.engine.clone(), self.record.id.clone());
-        self.work.spawn(async move {
-            launch::delete_task(&engine, &id).await;
-            Done::Dropped
-        });
-    }
-
-    async fn ended(&mut self, ending: Ending) {
-        self.advance(Event::Ended);
-        self.record.run.pid = 0;
-        self.record.run.exit_code = ending.code;
-        self.record.run.finished_at = Some(ending.at);
-        if self.record.config.auto_remove || self.doomed {
-            // "Running" without a task means the same to the next daemon as
-            // "exited": one write less on the way of every `run --rm`.
-            self.publish(false);
-            self.remove().await;
-        } else {
-            self.store(None).await;
-            self.publish(false);
-        }
-    }
-
-    async fn on_remove(&mut self, force: bool, reply: oneshot::Sender<Result<()>>) {
-        let busy = self.record.phase == Phase::Running || self.starting.is_some();
-        if busy && !force && !self.doomed {
-            let name = &self.record.name;
-            let _ = reply.send(Err(Kind::FailedPrecondition.error(format!(
-                "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
-            ))));
-            return;
-        }
-        self.removers.push(reply);
-        if busy {
-            self.doomed = true;
-            if self.record.phase == Phase::Running {
-                self.kill();
-            }
-        } else if self.record.phase != Phase::Removing {
-            self.remove().await;
-        }
-    }
-
-    /// Sends KILL on the side; the end comes back by way of the watch.
-    fn kill(&self) {
-        let (engine, id) = (self.engine.clone(), self.record.id.clone());
-        tokio::spawn(async move {
-            let kill =
-                engine
-                    .core()
-                    .tasks
-                    .kill(engine.ns(), &id, None, Signal::KILL.number(), true);
-            if let Err(err) = kill.await
-                && err.kind() != Kind::NotFound
-            {
-                tracing::warn!(container_id = id, error = %chain(&err), "kill task");
-            }
-        });
-    }
-
-    /// Records the intent and begins the removal.
-    async fn remove(&mut self) {
-        let said_by_flag = self.record.config.auto_remove && self.record.phase != Phase::Created;
-        self.advance(Event::RemovalBegun);
-        if !said_by_flag {
-            self.store(None).await;
-        }
-        let (engine, id) = (self.engine.clone(), self.record.id.clone());
-        self.work
-            .spawn(async move { Done::Removed(launch::remove_all(&engine, &id).await) });
-    }
-
-    async fn on_removed(&mut self, outcome: Result<()>) -> bool {
-        let removers = std::mem::take(&mut self.removers);
-        match outcome {
-            Ok(()) => {
-                self.engine.forget(&self.record.id, &self.record.name);
-                self.publish(true);
-                for reply in removers {
-                    let _ = reply.send(Ok(()));
-                }
-                true
-            }
-            Err(err) => {
-                tracing::error!(container_id = self.record.id, error = %chain(&err), "remove container");
-                self.advance(Event::RemovalFailed);
-                self.record.run.error = chain(&err);
-                self.doomed = false;
-                self.store(None).await;
-                self.publish(false);
-                for reply in removers {
-                    let _ = reply.send(Err(Kind::error(err.kind(), chain(&err))));
-                }
-                false
-            }
-        }
     }
 
     fn advance(&mut self, event: Event) {
@@ -483,13 +340,22 @@ impl Supervisor {
         });
     }
 
+    /// Tells everybody who listens.
+    fn emit(&self, action: &str) {
+        self.engine
+            .emit(events::Event::of_container(&self.record, action));
+    }
+
     /// Stores the record. A write that fails is told and not fatal: what runs
     /// runs, and the next change or the next start of the daemon tries again.
     async fn store(&self, spec: Option<Vec<u8>>) {
-        let (engine, record) = (self.engine.clone(), self.record.clone());
-        let stored = lite_core::blocking(move || engine.store(&record, spec.as_deref())).await;
-        if let Err(err) = stored {
+        if let Err(err) = self.try_store(spec).await {
             tracing::error!(container_id = self.record.id, error = %chain(&err), "store container record");
         }
+    }
+
+    async fn try_store(&self, spec: Option<Vec<u8>>) -> Result<()> {
+        let (engine, record) = (self.engine.clone(), self.record.clone());
+        lite_core::blocking(move || engine.store(&record, spec.as_deref())).await
     }
 }

@@ -95,6 +95,7 @@ pub(crate) async fn inspect(
 ) -> Result<serde_json::Value, Status> {
     let request = wire::InspectContainerRequest {
         container: container.to_owned(),
+        size: false,
     };
     let json = client.inspect_container(request).await?.into_inner().json;
     Ok(serde_json::from_str(&json).unwrap())
@@ -102,7 +103,10 @@ pub(crate) async fn inspect(
 
 pub(crate) async fn list(client: &mut Client) -> Vec<wire::ContainerSummary> {
     client
-        .list_containers(wire::ListContainersRequest { all: true })
+        .list_containers(wire::ListContainersRequest {
+            all: true,
+            ..Default::default()
+        })
         .await
         .unwrap()
         .into_inner()
@@ -120,6 +124,7 @@ pub(crate) async fn logs(
         container: container.to_owned(),
         follow,
         tail,
+        ..Default::default()
     };
     let mut entries = client.read_logs(request).await?.into_inner();
     let mut text = Vec::new();

@@ -147,7 +147,10 @@ fn spawn(dir: &Path, cgroup_parent: &str) -> Child {
         .append(true)
         .open(dir.join("log"))
         .unwrap();
-    Command::new(env!("CARGO_BIN_EXE_containerd-lite"))
+    // In a network of its own: links and rules that it makes are nobody else's.
+    Command::new("unshare")
+        .arg("--net")
+        .arg(env!("CARGO_BIN_EXE_containerd-lite"))
         .arg("--root")
         .arg(dir.join("root"))
         .arg("--state")

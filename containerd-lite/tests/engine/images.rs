@@ -10,6 +10,7 @@ async fn rows(client: &mut Client, reference: &str) -> Vec<wire::ImageSummary> {
     let request = wire::ListImagesRequest {
         all: false,
         reference: reference.to_owned(),
+        ..Default::default()
     };
     client
         .list_images(request)

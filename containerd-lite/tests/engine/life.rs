@@ -20,6 +20,7 @@ async fn ready(client: &mut crate::client::Client, name: &str, script: &str) {
         container: name.to_owned(),
         follow: true,
         tail: None,
+        ..Default::default()
     };
     let mut entries = client.read_logs(request).await.unwrap().into_inner();
     assert_eq!(entries.message().await.unwrap().unwrap().data, "ready\n");

@@ -2,12 +2,16 @@
 
 use clap::{ArgAction, Args};
 
+use super::host::HostFlags;
+use crate::parse::moment::Moment;
 use crate::parse::{Pull, SignedSeconds, Tail, key_value};
 
 /// Where a container's settings come from; shared by `run` and `create`.
 /// What was not typed stays absent, since defaults are the daemon's.
 #[derive(Debug, Args)]
 pub(crate) struct ContainerSettings {
+    #[command(flatten)]
+    pub(crate) host: HostFlags,
     /// Write the container ID to the file
     #[arg(long, value_name = "string")]
     pub(crate) cidfile: Option<std::path::PathBuf>,
@@ -182,6 +186,15 @@ pub(crate) struct PsArgs {
     /// Show all containers (default shows just running)
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// Filter output based on conditions provided
+    #[arg(short, long, value_name = "filter", action = ArgAction::Append)]
+    pub(crate) filter: Vec<String>,
+    /// Format output using a custom template: 'table', 'table TEMPLATE', 'json' or a Go template
+    #[arg(long, value_name = "string")]
+    pub(crate) format: Option<String>,
+    /// Display total file sizes
+    #[arg(short, long)]
+    pub(crate) size: bool,
     /// Show n last created containers (includes all states) (default -1)
     #[arg(short = 'n', long, value_name = "int", allow_negative_numbers = true)]
     pub(crate) last: Option<i64>,
@@ -203,9 +216,18 @@ pub(crate) struct PsArgs {
     after_help = "ctl container logs, ctl logs"
 )]
 pub(crate) struct LogsArgs {
+    /// Show extra details provided to logs
+    #[arg(long)]
+    pub(crate) details: bool,
     /// Follow log output
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)
+    #[arg(long, value_name = "string")]
+    pub(crate) since: Option<Moment>,
+    /// Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)
+    #[arg(long, value_name = "string")]
+    pub(crate) until: Option<Moment>,
     /// Number of lines to show from the end of the logs (default "all")
     #[arg(
         short = 'n',
@@ -295,6 +317,12 @@ pub(crate) struct WaitArgs {
 #[derive(Debug, Args)]
 #[command(override_usage = "CONTAINER [CONTAINER...]")]
 pub(crate) struct InspectContainerArgs {
+    /// Format output using a custom template: 'json' or a Go template
+    #[arg(short, long, value_name = "string")]
+    pub(crate) format: Option<String>,
+    /// Display total file sizes
+    #[arg(short, long)]
+    pub(crate) size: bool,
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 }

@@ -32,6 +32,12 @@ pub(crate) struct ImagesArgs {
     /// Show digests
     #[arg(long)]
     pub(crate) digests: bool,
+    /// Filter output based on conditions provided
+    #[arg(short, long, value_name = "filter", action = clap::ArgAction::Append)]
+    pub(crate) filter: Vec<String>,
+    /// Format output using a custom template: 'table', 'table TEMPLATE', 'json' or a Go template
+    #[arg(long, value_name = "string")]
+    pub(crate) format: Option<String>,
     /// Don't truncate output
     #[arg(long)]
     pub(crate) no_trunc: bool,
@@ -72,6 +78,45 @@ pub(crate) struct LoadArgs {
 #[derive(Debug, Args)]
 #[command(override_usage = "IMAGE [IMAGE...]")]
 pub(crate) struct InspectImageArgs {
+    /// Format output using a custom template: 'json' or a Go template
+    #[arg(short, long, value_name = "string")]
+    pub(crate) format: Option<String>,
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
+}
+
+/// `ctl tag`
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+    after_help = "ctl image tag, ctl tag"
+)]
+pub(crate) struct TagArgs {
+    #[arg(value_name = "SOURCE_IMAGE")]
+    pub(crate) source: String,
+    #[arg(value_name = "TARGET_IMAGE")]
+    pub(crate) target: String,
+}
+
+/// `ctl history`
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "[OPTIONS] IMAGE",
+    after_help = "ctl image history, ctl history"
+)]
+pub(crate) struct HistoryArgs {
+    /// Format output using a custom template: 'table', 'table TEMPLATE', 'json' or a Go template
+    #[arg(long, value_name = "string")]
+    pub(crate) format: Option<String>,
+    /// Print sizes and dates in human readable format (default true)
+    #[arg(short = 'H', long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = crate::parse::switch)]
+    pub(crate) human: Option<bool>,
+    /// Don't truncate output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Only show image IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
 }

@@ -7,22 +7,32 @@
 //!    words what is wrong with a line.
 
 pub(crate) mod build;
+pub(crate) mod change;
 pub(crate) mod container;
 pub(crate) mod help;
+pub(crate) mod host;
 pub(crate) mod image;
+pub(crate) mod network;
 pub(crate) mod refusal;
 pub(crate) mod system;
+pub(crate) mod volume;
 
 use clap::builder::TypedValueParser;
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use build::BuildArgs;
+use change::{
+    PauseArgs, PortArgs, PruneContainersArgs, RenameArgs, RestartArgs, StatsArgs, TopArgs,
+    UnpauseArgs, UpdateArgs,
+};
 use container::{
     AttachArgs, CreateArgs, ExecArgs, KillArgs, LogsArgs, PsArgs, RmArgs, RunArgs, StartArgs,
     StopArgs, WaitArgs,
 };
-use image::{ImagesArgs, LoadArgs, PullArgs, RmiArgs};
-use system::{CompletionArgs, InspectArgs};
+use image::{HistoryArgs, ImagesArgs, LoadArgs, PullArgs, RmiArgs, TagArgs};
+use network::NetworkAction;
+use system::{CompletionArgs, EventsArgs, InspectArgs};
+use volume::VolumeAction;
 
 /// Everything before the command.
 #[derive(Debug, Parser)]
@@ -91,12 +101,32 @@ pub(crate) enum Action {
         arg_required_else_help = true
     )]
     Image(ImageAction),
+    /// Manage networks
+    #[command(
+        subcommand,
+        override_usage = "COMMAND",
+        subcommand_required = true,
+        arg_required_else_help = true
+    )]
+    Network(NetworkAction),
+    /// Manage volumes
+    #[command(
+        subcommand,
+        override_usage = "COMMAND",
+        subcommand_required = true,
+        arg_required_else_help = true
+    )]
+    Volume(VolumeAction),
     /// Attach local standard input, output, and error streams to a running container
     Attach(AttachArgs),
     /// Generate the autocompletion script for the specified shell
     Completion(CompletionArgs),
     /// Create a new container
     Create(CreateArgs),
+    /// Get real time events from the server
+    Events(EventsArgs),
+    /// Show the history of an image
+    History(HistoryArgs),
     /// Return low-level information on containers and images
     Inspect(InspectArgs),
     /// Kill one or more running containers
@@ -105,14 +135,32 @@ pub(crate) enum Action {
     Load(LoadArgs),
     /// Fetch the logs of a container
     Logs(LogsArgs),
+    /// Pause all processes within one or more containers
+    Pause(PauseArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(PortArgs),
+    /// Rename a container
+    Rename(RenameArgs),
+    /// Restart one or more containers
+    Restart(RestartArgs),
     /// Remove one or more containers
     Rm(RmArgs),
     /// Remove one or more images
     Rmi(RmiArgs),
     /// Start one or more stopped containers
     Start(StartArgs),
+    /// Display a live stream of container(s) resource usage statistics
+    Stats(StatsArgs),
     /// Stop one or more running containers
     Stop(StopArgs),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(TagArgs),
+    /// Display the running processes of a container
+    Top(TopArgs),
+    /// Unpause all processes within one or more containers
+    Unpause(UnpauseArgs),
+    /// Update configuration of one or more containers
+    Update(UpdateArgs),
     /// Block until one or more containers stop, then print their exit codes
     Wait(WaitArgs),
 }
@@ -135,6 +183,16 @@ pub(crate) enum ContainerAction {
     /// List containers
     #[command(visible_aliases = ["list", "ps"])]
     Ls(PsArgs),
+    /// Pause all processes within one or more containers
+    Pause(PauseArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(PortArgs),
+    /// Remove all stopped containers
+    Prune(PruneContainersArgs),
+    /// Rename a container
+    Rename(RenameArgs),
+    /// Restart one or more containers
+    Restart(RestartArgs),
     /// Remove one or more containers
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
@@ -142,8 +200,16 @@ pub(crate) enum ContainerAction {
     Run(RunArgs),
     /// Start one or more stopped containers
     Start(StartArgs),
+    /// Display a live stream of container(s) resource usage statistics
+    Stats(StatsArgs),
     /// Stop one or more running containers
     Stop(StopArgs),
+    /// Display the running processes of a container
+    Top(TopArgs),
+    /// Unpause all processes within one or more containers
+    Unpause(UnpauseArgs),
+    /// Update configuration of one or more containers
+    Update(UpdateArgs),
     /// Block until one or more containers stop, then print their exit codes
     Wait(WaitArgs),
 }
@@ -162,6 +228,8 @@ pub(crate) enum BuilderAction {
 pub(crate) enum ImageAction {
     /// Build an image from a Dockerfile
     Build(Box<BuildArgs>),
+    /// Show the history of an image
+    History(HistoryArgs),
     /// Display detailed information on one or more images
     Inspect(image::InspectImageArgs),
     /// Load an image from a tar archive or STDIN
@@ -174,6 +242,8 @@ pub(crate) enum ImageAction {
     /// Remove one or more images
     #[command(visible_alias = "remove")]
     Rm(RmiArgs),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(TagArgs),
 }
 
 /// The clap command with Docker's flag rules: a later value of a flag

@@ -2,11 +2,19 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::parse::moment::Moment;
+
 /// `ctl inspect`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] NAME|ID [NAME|ID...]")]
 pub(crate) struct InspectArgs {
-    /// Only inspect objects of the given type ("container", "image")
+    /// Format output using a custom template: 'json' or a Go template
+    #[arg(short, long, value_name = "string")]
+    pub(crate) format: Option<String>,
+    /// Display total file sizes if the type is container
+    #[arg(short, long)]
+    pub(crate) size: bool,
+    /// Only inspect objects of the given type ("container", "image", "network", "volume")
     #[arg(long = "type", value_name = "string")]
     pub(crate) kind: Option<String>,
     #[arg(required = true, value_name = "NAME|ID")]
@@ -30,4 +38,25 @@ pub(crate) enum Shell {
     Fish,
     /// zsh
     Zsh,
+}
+
+/// `ctl events`
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "[OPTIONS]",
+    after_help = "ctl system events, ctl events"
+)]
+pub(crate) struct EventsArgs {
+    /// Filter output based on conditions provided
+    #[arg(short, long, value_name = "filter", action = clap::ArgAction::Append)]
+    pub(crate) filter: Vec<String>,
+    /// Format output using a custom template: 'json' or a Go template
+    #[arg(long, value_name = "string")]
+    pub(crate) format: Option<String>,
+    /// Show all events created since timestamp
+    #[arg(long, value_name = "string")]
+    pub(crate) since: Option<Moment>,
+    /// Stream events until this timestamp
+    #[arg(long, value_name = "string")]
+    pub(crate) until: Option<Moment>,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use proto::engine::v1::{CreateContainerRequest, PullImageRequest};
 
-use super::{DONE, pull, variables};
+use super::{DONE, host, pull, variables};
 use crate::cli::container::{ContainerSettings, CreateArgs};
 use crate::client::Engine;
 use crate::failure::{Failure, reason};
@@ -100,10 +100,14 @@ fn request(settings: &ContainerSettings, once: bool) -> Result<CreateContainerRe
         stdin: settings.interactive,
         stdin_once: settings.interactive && once,
         auto_remove: settings.rm,
-        labels: settings.label.iter().cloned().collect(),
+        labels: host::labels(&settings.host, &settings.label)?,
         runtime: text(&settings.runtime),
         stop_signal: text(&settings.stop_signal),
         stop_timeout_s: settings.stop_timeout.map(|seconds| seconds.0),
+        host: Some(host::host_config(&settings.host)?),
+        health: host::health(&settings.host)?,
+        expose: settings.host.expose.clone(),
+        domainname: text(&settings.host.domainname),
     })
 }
 

@@ -1,16 +1,17 @@
 //! `ctl images`: a table of images, one row a name.
 
 use proto::engine::v1::{ImageSummary, ListImagesRequest};
+use serde_json::{Value, json};
 
 use super::DONE;
 use crate::cli::image::ImagesArgs;
 use crate::client::Engine;
 use crate::failure::Failure;
 use crate::out;
+use crate::render::format::{self, Columns};
 use crate::render::names::short_id;
 use crate::render::quantity::size;
-use crate::render::table::table;
-use crate::render::time::{ago, now};
+use crate::render::time::{ago, now, stamp};
 
 /// Runs the command. `-q` prints an image with several names once for each,
 /// as Docker does.
@@ -18,6 +19,7 @@ pub(crate) async fn run(client: &mut Engine, args: &ImagesArgs) -> Result<u8, Fa
     let request = ListImagesRequest {
         all: args.all,
         reference: args.reference.clone().unwrap_or_default(),
+        filters: args.filter.clone(),
     };
     let images = client.list_images(request).await?.into_inner().images;
     if args.quiet {
@@ -30,36 +32,56 @@ pub(crate) async fn run(client: &mut Engine, args: &ImagesArgs) -> Result<u8, Fa
         }
         return Ok(DONE);
     }
-    out::text(&render(&images, args.digests, args.no_trunc, now()))?;
+    let rows: Vec<Value> = images
+        .iter()
+        .map(|image| row(image, args.no_trunc, now()))
+        .collect();
+    let shown: &[&str] = if args.digests { &WITH_DIGESTS } else { &SHOWN };
+    out::text(&format::rows(
+        args.format.as_deref(),
+        COLUMNS,
+        shown,
+        &rows,
+    )?)?;
     Ok(DONE)
 }
 
-fn render(images: &[ImageSummary], digests: bool, whole: bool, now: i64) -> String {
-    let mut heading = vec!["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"];
-    if !digests {
-        heading.remove(2);
-    }
-    let rows: Vec<Vec<String>> = images
-        .iter()
-        .map(|image| {
-            let id = if whole {
-                &image.id
-            } else {
-                short_id(&image.id)
-            };
-            let mut row = vec![or_none(&image.repository), or_none(&image.tag)];
-            if digests {
-                row.push(or_none(&image.digest));
-            }
-            row.extend([
-                id.to_owned(),
-                ago(image.created.as_ref(), now),
-                size(image.size_bytes),
-            ]);
-            row
-        })
-        .collect();
-    table(&heading, &rows)
+const COLUMNS: Columns = &[
+    ("Repository", "REPOSITORY"),
+    ("Tag", "TAG"),
+    ("Digest", "DIGEST"),
+    ("ID", "IMAGE ID"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("Size", "SIZE"),
+    ("VirtualSize", "SIZE"),
+    ("SharedSize", "SHARED SIZE"),
+    ("UniqueSize", "UNIQUE SIZE"),
+    ("Containers", "CONTAINERS"),
+];
+
+const SHOWN: [&str; 5] = ["Repository", "Tag", "ID", "CreatedSince", "Size"];
+const WITH_DIGESTS: [&str; 6] = ["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"];
+
+fn row(image: &ImageSummary, whole: bool, now: i64) -> Value {
+    let id = if whole {
+        &image.id
+    } else {
+        short_id(&image.id)
+    };
+    json!({
+        "Repository": or_none(&image.repository),
+        "Tag": or_none(&image.tag),
+        "Digest": or_none(&image.digest),
+        "ID": id,
+        "CreatedSince": ago(image.created.as_ref(), now),
+        "CreatedAt": image.created.as_ref().map(stamp).unwrap_or_default(),
+        "Size": size(image.size_bytes),
+        "VirtualSize": size(image.size_bytes),
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+        "Containers": "N/A",
+    })
 }
 
 fn or_none(text: &str) -> String {
@@ -85,14 +107,18 @@ mod tests {
             size_bytes: 4_261_550,
         };
         let images = [image];
+        let show = |images: &[ImageSummary], shown: &[&str]| {
+            let rows: Vec<Value> = images.iter().map(|image| row(image, false, 0)).collect();
+            format::rows(None, COLUMNS, shown, &rows).unwrap()
+        };
         assert_eq!(
-            render(&images, false, false, 0),
+            show(&images, &SHOWN),
             "REPOSITORY   TAG       IMAGE ID       CREATED   SIZE\n\
              busybox      latest    0123456789ab   N/A       4.26MB\n"
         );
-        assert!(render(&images, true, false, 0).contains("   sha256:ff   0123456789ab"));
+        assert!(show(&images, &WITH_DIGESTS).contains("   sha256:ff   0123456789ab"));
         assert_eq!(
-            render(&[], false, false, 0),
+            show(&[], &SHOWN),
             "REPOSITORY   TAG       IMAGE ID   CREATED   SIZE\n"
         );
     }

@@ -20,6 +20,8 @@ pub(crate) async fn run(client: &mut Engine, args: &LogsArgs) -> Result<u8, Fail
             Some(Tail::Lines(lines)) => Some(lines),
             Some(Tail::All) | None => None,
         },
+        since: args.since.map(|moment| moment.0),
+        until: args.until.map(|moment| moment.0),
     };
     let mut entries = client.read_logs(request).await?.into_inner();
     while let Some(entry) = entries.message().await? {

@@ -2,19 +2,27 @@
 
 pub(crate) mod attach;
 pub(crate) mod build;
+pub(crate) mod change;
 pub(crate) mod completion;
 pub(crate) mod create;
 pub(crate) mod each;
+pub(crate) mod events;
 pub(crate) mod exec;
+mod host;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod logs;
+pub(crate) mod networks;
+pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod run;
 pub(crate) mod start;
+pub(crate) mod tag;
 pub(crate) mod version;
+pub(crate) mod volumes;
+pub(crate) mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -4,6 +4,11 @@
 pub(crate) mod detach_keys;
 pub(crate) mod environment;
 pub(crate) mod host;
+pub(crate) mod size;
+
+pub(crate) mod moment;
+pub(crate) mod mount;
+pub(crate) mod network;
 
 use std::str::FromStr;
 

@@ -24,9 +24,40 @@ pub(crate) fn size(bytes: i64) -> String {
     format!("{text}{}", UNITS.get(unit).copied().unwrap_or_default())
 }
 
+/// Powers of 1024 to four significant digits, as Docker shows memory: `1.945MiB`.
+pub(crate) fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = match value {
+        v if v >= 1000.0 => 0,
+        v if v >= 100.0 => 1,
+        v if v >= 10.0 => 2,
+        _ => 3,
+    };
+    let text = format!("{value:.decimals$}");
+    let text = match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => &text,
+    };
+    format!("{text}{}", UNITS.get(unit).copied().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::{binary_size, size};
+
+    #[test]
+    fn memory_is_in_powers_of_1024() {
+        assert_eq!(binary_size(0), "0B");
+        assert_eq!(binary_size(2_039_480), "1.945MiB");
+        assert_eq!(binary_size(64 << 20), "64MiB");
+        assert_eq!(binary_size(8_350_000_000), "7.777GiB");
+    }
 
     #[test]
     fn sizes_are_dockers() {

@@ -44,6 +44,12 @@ pub(crate) fn duration(seconds: i64) -> String {
     }
 }
 
+/// `2024-05-06 07:08:09 +0000 UTC`, as Docker's lists have it.
+pub(crate) fn stamp(at: &Timestamp) -> String {
+    let text = rfc3339(at);
+    format!("{} +0000 UTC", text[..19].replace('T', " "))
+}
+
 /// RFC 3339 with all nine digits of the fraction, in UTC, as `logs -t` prints.
 pub(crate) fn rfc3339(at: &Timestamp) -> String {
     let days = at.seconds.div_euclid(DAY);

@@ -338,6 +338,104 @@ impl Engine for Served {
     async fn exec(&self, request: Request<Streaming<SessionInput>>) -> Reply<Self::ExecStream> {
         self.session(request.into_inner())
     }
+
+    // What these tests do not ask for.
+    async fn tag_image(&self, _: Request<TagImageRequest>) -> Reply<()> {
+        Err(Status::unimplemented("tag_image"))
+    }
+
+    async fn image_history(&self, _: Request<InspectImageRequest>) -> Reply<InspectResponse> {
+        Err(Status::unimplemented("image_history"))
+    }
+
+    async fn pause_container(&self, _: Request<ContainerRequest>) -> Reply<()> {
+        Err(Status::unimplemented("pause_container"))
+    }
+
+    async fn unpause_container(&self, _: Request<ContainerRequest>) -> Reply<()> {
+        Err(Status::unimplemented("unpause_container"))
+    }
+
+    async fn restart_container(&self, _: Request<StopContainerRequest>) -> Reply<()> {
+        Err(Status::unimplemented("restart_container"))
+    }
+
+    async fn rename_container(&self, _: Request<RenameContainerRequest>) -> Reply<()> {
+        Err(Status::unimplemented("rename_container"))
+    }
+
+    async fn update_container(
+        &self,
+        _: Request<UpdateContainerRequest>,
+    ) -> Reply<UpdateContainerResponse> {
+        Err(Status::unimplemented("update_container"))
+    }
+
+    async fn top_container(&self, _: Request<TopContainerRequest>) -> Reply<TopContainerResponse> {
+        Err(Status::unimplemented("top_container"))
+    }
+
+    async fn stats_container(&self, _: Request<ContainerRequest>) -> Reply<StatsResponse> {
+        Err(Status::unimplemented("stats_container"))
+    }
+
+    async fn prune_containers(&self, _: Request<PruneRequest>) -> Reply<PruneResponse> {
+        Err(Status::unimplemented("prune_containers"))
+    }
+
+    async fn create_volume(&self, _: Request<CreateVolumeRequest>) -> Reply<InspectResponse> {
+        Err(Status::unimplemented("create_volume"))
+    }
+
+    async fn list_volumes(&self, _: Request<ListVolumesRequest>) -> Reply<ListVolumesResponse> {
+        Err(Status::unimplemented("list_volumes"))
+    }
+
+    async fn inspect_volume(&self, _: Request<VolumeRequest>) -> Reply<InspectResponse> {
+        Err(Status::unimplemented("inspect_volume"))
+    }
+
+    async fn remove_volume(&self, _: Request<VolumeRequest>) -> Reply<()> {
+        Err(Status::unimplemented("remove_volume"))
+    }
+
+    async fn prune_volumes(&self, _: Request<PruneRequest>) -> Reply<PruneResponse> {
+        Err(Status::unimplemented("prune_volumes"))
+    }
+
+    async fn create_network(&self, _: Request<CreateNetworkRequest>) -> Reply<InspectResponse> {
+        Err(Status::unimplemented("create_network"))
+    }
+
+    async fn list_networks(&self, _: Request<ListNetworksRequest>) -> Reply<ListNetworksResponse> {
+        Err(Status::unimplemented("list_networks"))
+    }
+
+    async fn inspect_network(&self, _: Request<NetworkRequest>) -> Reply<InspectResponse> {
+        Err(Status::unimplemented("inspect_network"))
+    }
+
+    async fn remove_network(&self, _: Request<NetworkRequest>) -> Reply<()> {
+        Err(Status::unimplemented("remove_network"))
+    }
+
+    async fn connect_network(&self, _: Request<ConnectNetworkRequest>) -> Reply<()> {
+        Err(Status::unimplemented("connect_network"))
+    }
+
+    async fn disconnect_network(&self, _: Request<ConnectNetworkRequest>) -> Reply<()> {
+        Err(Status::unimplemented("disconnect_network"))
+    }
+
+    async fn prune_networks(&self, _: Request<PruneRequest>) -> Reply<PruneResponse> {
+        Err(Status::unimplemented("prune_networks"))
+    }
+
+    type EventsStream = ReceiverStream<Result<Event, Status>>;
+    async fn events(&self, _: Request<EventsRequest>) -> Reply<Self::EventsStream> {
+        Err(Status::unimplemented("events"))
+    }
+    // End of what they do not ask for.
 }
 
 /// The service's own handle on the daemon.

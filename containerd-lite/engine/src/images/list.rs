@@ -4,8 +4,9 @@ use std::time::SystemTime;
 
 use lite_core::{Reference, Result};
 
-use super::{Found, catalog, size};
+use super::{Found, catalog, find, size};
 use crate::engine::Engine;
+use crate::list_filter::Filter;
 use crate::rfc3339;
 
 /// One row of `images`.
@@ -28,16 +29,34 @@ pub struct ImageRow {
 const NONE: &str = "<none>";
 
 /// The images, newest first. `only` keeps those of one repository, or of one
-/// `repository:tag`; empty keeps all.
+/// `repository:tag`; empty keeps all. `filters` narrow further.
 ///
 /// # Errors
 /// Those of storage.
-pub async fn list_images(engine: &Engine, only: &str) -> Result<Vec<ImageRow>> {
+pub async fn list_images(engine: &Engine, only: &str, filters: &[String]) -> Result<Vec<ImageRow>> {
+    let filter = Filter::parse(filters, &FILTERS)?;
+    let dangling = filter.switch("dangling")?;
     let (engine, only) = (engine.clone(), only.to_owned());
     lite_core::blocking(move || {
+        let bound = |key: &str| -> Result<_> {
+            let named = filter.values(key).last();
+            named
+                .map(|typed| Ok(created(&find(&engine, typed)?)))
+                .transpose()
+        };
+        let (before, since) = (bound("before")?, bound("since")?);
         let mut rows: Vec<_> = catalog(&engine)?
             .iter()
             .filter(|found| wanted(&only, found))
+            .filter(|found| {
+                dangling.is_none_or(|wanted| {
+                    wanted == found.reference().is_none_or(|name| name.tag().is_none())
+                })
+            })
+            .filter(|found| before.is_none_or(|time| created(found) < time))
+            .filter(|found| since.is_none_or(|time| created(found) > time))
+            .filter(|found| filter.any("reference", |pattern| is_like(pattern, found)))
+            .filter(|found| filter.labels(&labels(found)))
             .map(|found| row(&engine, found))
             .collect();
         rows.sort_by(|a, b| {
@@ -48,6 +67,50 @@ pub async fn list_images(engine: &Engine, only: &str) -> Result<Vec<ImageRow>> {
         Ok(rows)
     })
     .await
+}
+
+/// The keys of `--filter` of `images`.
+const FILTERS: [&str; 6] = [
+    "before",
+    "dangling",
+    "label",
+    "label!",
+    "reference",
+    "since",
+];
+
+fn created(found: &Found) -> Option<SystemTime> {
+    let created = found.resolved.image_config.created();
+    created.as_deref().and_then(rfc3339::parse)
+}
+
+fn labels(found: &Found) -> std::collections::BTreeMap<String, String> {
+    let config = found.resolved.image_config.config();
+    let labels = config.as_ref().and_then(|config| config.labels().clone());
+    labels.unwrap_or_default().into_iter().collect()
+}
+
+/// Whether a name fits a pattern with `*`, with or without its tag.
+fn is_like(pattern: &str, found: &Found) -> bool {
+    found.reference().is_some_and(|reference| {
+        fits(pattern, &reference.familiar()) || fits(pattern, reference.familiar_name())
+    })
+}
+
+/// A `*` stands for any text without a slash.
+fn fits(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, rest)) => text.strip_prefix(start).is_some_and(|after| {
+            let reach = after.find('/').unwrap_or(after.len());
+            after
+                .char_indices()
+                .map(|(at, _)| at)
+                .chain([after.len()])
+                .take_while(|at| *at <= reach)
+                .any(|at| fits(rest, &after[at..]))
+        }),
+    }
 }
 
 fn row(engine: &Engine, found: &Found) -> ImageRow {
@@ -65,12 +128,7 @@ fn row(engine: &Engine, found: &Found) -> ImageRow {
         repository,
         tag,
         digest: found.image.target.digest.as_str().to_owned(),
-        created: found
-            .resolved
-            .image_config
-            .created()
-            .as_deref()
-            .and_then(rfc3339::parse),
+        created: created(found),
         size: size(engine, &found.resolved),
     }
 }
@@ -97,6 +155,14 @@ fn names_tag(typed: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_stay_within_a_part_of_a_name() {
+        assert!(fits("busy*", "busybox"));
+        assert!(fits("*:latest", "busybox:latest"));
+        assert!(fits("a/*", "a/b") && !fits("a*", "a/b"));
+        assert!(!fits("busy", "busybox"));
+    }
 
     #[test]
     fn a_port_is_no_tag() {

@@ -1,18 +1,25 @@
 //! Images as Docker sees them: looked up by reference, by id (the digest of
 //! the configuration) or by the beginning of an id.
 
+mod history;
 mod inspect;
 mod list;
 mod remove;
+mod tag;
 
+pub use history::history;
 pub use inspect::inspect_image;
 pub use list::{ImageRow, list_images};
 pub use remove::{Removed, remove_image};
+pub use tag::tag_image;
 
 use lite_core::image::{self, ResolvedImage};
 use lite_core::{Error, Image, Kind, Platform, Reference, Result, chain};
 
 use crate::engine::{Engine, SNAPSHOTTER};
+
+/// No image configuration is larger.
+const LARGEST_CONFIG: u64 = 8 << 20;
 
 /// A stored image with what it resolves to on this platform.
 #[derive(Debug, Clone)]
@@ -130,6 +137,20 @@ pub(crate) fn unpack(engine: &Engine, resolved: &ResolvedImage) -> Result<()> {
         .map(drop),
         Err(err) => Err(err),
     }
+}
+
+/// The configuration as it is stored, with what only Docker knows of.
+pub(crate) fn raw_config(engine: &Engine, resolved: &ResolvedImage) -> Result<serde_json::Value> {
+    let digest = &resolved.config.digest;
+    let bytes = engine
+        .core()
+        .content
+        .read(engine.ns(), digest, LARGEST_CONFIG)?;
+    serde_json::from_slice(&bytes).map_err(|err| {
+        Kind::DataLoss
+            .error(format!("read image configuration {digest}"))
+            .because(err)
+    })
 }
 
 /// Bytes of all unpacked layers; those that are not unpacked do not count.

@@ -118,7 +118,7 @@ fn without_name(engine: &Engine, names: &[Found], doomed: &[Image]) -> Vec<Strin
 }
 
 fn users(engine: &Engine, id: &str) -> Vec<Arc<Record>> {
-    let mut users = list::list(engine, true);
+    let mut users = list::all(engine);
     users.retain(|record| record.image.id == id);
     // Running ones first: they are the stronger reason.
     users.sort_by_key(|record| record.phase != Phase::Running);

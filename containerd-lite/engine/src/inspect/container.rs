@@ -5,14 +5,16 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::{list_or_null, set_or_null};
+use super::{host_config, list_or_null, set_or_null};
+use crate::host_config::HealthCheck;
+use crate::networks::Attached;
 use crate::record::Record;
 use crate::rfc3339::{self, NEVER};
-use crate::spec::{MASKED_PATHS, READONLY_PATHS, SHM_BYTES};
 use crate::state::Phase;
+use crate::volumes;
 
 /// What an inspection shows beside the record.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Around<'a> {
     /// `<root>/containers/<id>`.
     pub files: &'a Path,
@@ -22,6 +24,10 @@ pub struct Around<'a> {
     pub cgroup_parent: &'a str,
     /// Where the host's cgroups are v2, containers have their own namespace.
     pub cgroup2: bool,
+    /// `HostConfig.NetworkMode`.
+    pub network_mode: &'a str,
+    /// `NetworkSettings`.
+    pub network_settings: Value,
 }
 
 /// The object, as `docker inspect` prints it inside its list.
@@ -48,18 +54,18 @@ pub fn json(record: &Record, around: &Around<'_>) -> Value {
         "HostsPath": file("hosts"),
         "LogPath": around.log,
         "Name": format!("/{}", record.name),
-        "RestartCount": 0,
+        "RestartCount": record.run.restarts,
         "Driver": "overlayfs",
         "Platform": record.image.platform_os,
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": null,
-        "HostConfig": host_config(record, around),
+        "HostConfig": host_config::json(record, around),
         "GraphDriver": { "Data": null, "Name": "overlayfs" },
-        "Mounts": [],
+        "Mounts": volumes::inspect_mounts(&record.mounts),
         "Config": config(record),
-        "NetworkSettings": network_settings(record),
+        "NetworkSettings": around.network_settings,
     });
     if let Some(manifest) = &record.image.manifest {
         object["ImageManifestDescriptor"] = json!({
@@ -76,26 +82,32 @@ fn time(time: Option<SystemTime>) -> String {
 }
 
 fn state(record: &Record) -> Value {
-    json!({
-        "Status": record.phase.word(),
-        "Running": record.phase == Phase::Running,
-        "Paused": false,
-        "Restarting": false,
-        "OOMKilled": false,
+    let run = &record.run;
+    let mut object = json!({
+        "Status": record.status_word(),
+        // One that waits for its next start counts as running, as in Docker.
+        "Running": record.phase == Phase::Running || run.restarting,
+        "Paused": run.paused,
+        "Restarting": run.restarting,
+        "OOMKilled": run.oom_killed,
         "Dead": record.phase == Phase::Dead,
         "Pid": record.run.pid,
         "ExitCode": record.run.exit_code,
         "Error": record.run.error,
         "StartedAt": time(record.run.started_at),
         "FinishedAt": time(record.run.finished_at),
-    })
+    });
+    if let Some(health) = &run.health {
+        object["Health"] = health.json();
+    }
+    object
 }
 
 fn config(record: &Record) -> Value {
     let config = &record.config;
     let mut object = json!({
         "Hostname": config.hostname,
-        "Domainname": "",
+        "Domainname": config.domainname,
         "User": config.user,
         "AttachStdin": false,
         "AttachStdout": true,
@@ -115,6 +127,9 @@ fn config(record: &Record) -> Value {
     if !config.exposed_ports.is_empty() {
         object["ExposedPorts"] = set_or_null(&config.exposed_ports);
     }
+    if let Some(health) = &config.health {
+        object["Healthcheck"] = healthcheck(health);
+    }
     if let Some(signal) = &config.stop_signal {
         object["StopSignal"] = json!(signal);
     }
@@ -124,119 +139,44 @@ fn config(record: &Record) -> Value {
     object
 }
 
-fn host_config(record: &Record, around: &Around<'_>) -> Value {
-    let mut object = json!({
-        "Binds": null,
-        "ContainerIDFile": "",
-        "LogConfig": { "Type": "json-file", "Config": {} },
-        "NetworkMode": "none",
-        "PortBindings": {},
-        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
-        "AutoRemove": record.config.auto_remove,
-        "VolumeDriver": "",
-        "VolumesFrom": null,
-        "ConsoleSize": [0, 0],
-        "CapAdd": null,
-        "CapDrop": null,
-        "CgroupnsMode": if around.cgroup2 { "private" } else { "host" },
-        "Dns": [],
-        "DnsOptions": [],
-        "DnsSearch": [],
-        "ExtraHosts": null,
-        "GroupAdd": null,
-        "IpcMode": "private",
-        "Cgroup": "",
-        "Links": null,
-        "OomScoreAdj": 0,
-        "PidMode": "",
-        "Privileged": false,
-        "PublishAllPorts": false,
-        "ReadonlyRootfs": false,
-        "SecurityOpt": null,
-        "UTSMode": "",
-        "UsernsMode": "",
-        "ShmSize": SHM_BYTES,
-        "Runtime": record.config.runtime,
-        "Isolation": "",
-        "MaskedPaths": MASKED_PATHS,
-        "ReadonlyPaths": READONLY_PATHS,
-    });
-    let resources = resources(around);
-    if let (Value::Object(object), Value::Object(resources)) = (&mut object, resources) {
-        object.extend(resources);
+fn healthcheck(check: &HealthCheck) -> Value {
+    let mut object = json!({ "Test": check.test });
+    let numbers = [
+        ("Interval", check.interval_ns),
+        ("Timeout", check.timeout_ns),
+        ("StartPeriod", check.start_period_ns),
+        ("StartInterval", check.start_interval_ns),
+        ("Retries", i64::from(check.retries)),
+    ];
+    for (name, number) in numbers.into_iter().filter(|(_, number)| *number != 0) {
+        object[name] = json!(number);
     }
     object
 }
 
-/// `Resources` of the Engine API, which `HostConfig` includes: no limits.
-fn resources(around: &Around<'_>) -> Value {
-    json!({
-        "CpuShares": 0,
-        "Memory": 0,
-        "NanoCpus": 0,
-        "CgroupParent": around.cgroup_parent,
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
-        "CpusetCpus": "",
-        "CpusetMems": "",
-        "Devices": [],
-        "DeviceCgroupRules": null,
-        "DeviceRequests": null,
-        "MemoryReservation": 0,
-        "MemorySwap": 0,
-        "MemorySwappiness": null,
-        "OomKillDisable": false,
-        "PidsLimit": null,
-        "Ulimits": [],
-        "CpuCount": 0,
-        "CpuPercent": 0,
-        "IOMaximumIOps": 0,
-        "IOMaximumBandwidth": 0,
-    })
-}
-
-fn network_settings(record: &Record) -> Value {
+/// `NetworkSettings` of the Engine API.
+pub(super) fn network_settings(
+    record: &Record,
+    ports: Value,
+    networks: Value,
+    attached: &Attached,
+) -> Value {
     let sandbox = if record.phase == Phase::Running {
         record.id.as_str()
     } else {
         ""
     };
-    let key = if record.run.pid == 0 {
-        String::new()
-    } else {
-        format!("/proc/{}/ns/net", record.run.pid)
+    let key = match (record.run.pid, attached.netns.as_os_str().is_empty()) {
+        (0, _) => String::new(),
+        (pid, true) => format!("/proc/{pid}/ns/net"),
+        (_, false) => attached.netns.display().to_string(),
     };
     json!({
         "SandboxID": sandbox,
         "SandboxKey": key,
-        "Ports": {},
-        "Networks": {
-            "none": {
-                "IPAMConfig": null,
-                "Links": null,
-                "Aliases": null,
-                "MacAddress": "",
-                "DriverOpts": null,
-                "GwPriority": 0,
-                "NetworkID": "",
-                "EndpointID": "",
-                "Gateway": "",
-                "IPAddress": "",
-                "IPPrefixLen": 0,
-                "IPv6Gateway": "",
-                "GlobalIPv6Address": "",
-                "GlobalIPv6PrefixLen": 0,
-                "DNSNames": null,
-            },
-        },
+        // Only of what runs, as in Docker.
+        "Ports": if record.phase == Phase::Running { ports } else { json!({}) },
+        "Networks": networks,
     })
 }
 
@@ -254,6 +194,8 @@ mod tests {
                 log: &files.join("0123-json.log"),
                 cgroup_parent: "containerd-lite",
                 cgroup2: false,
+                network_mode: "none",
+                network_settings: json!({}),
             },
         )
     }

@@ -2,6 +2,7 @@
 //! Engine API has them. What does not exist here yet has Docker's default.
 
 pub mod container;
+mod host_config;
 pub mod image;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use lite_core::Result;
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
+use crate::networks;
 
 /// A list as Docker writes it: null where nothing was given.
 fn list_or_null(list: Option<&Vec<String>>) -> Value {
@@ -28,18 +30,32 @@ fn set_or_null(set: &[String]) -> Value {
     )
 }
 
-/// The container as Docker's JSON.
+/// The container as Docker's JSON, with `size` measured as well.
 ///
 /// # Errors
-/// NotFound.
-pub fn inspect_container(engine: &Engine, container: &str) -> Result<Value> {
+/// NotFound; with `size` those of storage.
+pub async fn inspect_container(engine: &Engine, container: &str, size: bool) -> Result<Value> {
     let record = engine.find(container)?.record();
     let dir = engine.dir(&record.id);
+    let attached = engine.fabric().attached(&record.id);
     let around = container::Around {
         files: dir.path(),
         log: &dir.log(),
         cgroup_parent: &engine.config().cgroup_parent,
         cgroup2: engine.host().cgroup2,
+        network_mode: &networks::mode_word(&record.host),
+        network_settings: container::network_settings(
+            &record,
+            networks::ports_json(&record, &attached),
+            networks::networks_json(engine, &record, &attached),
+            &attached,
+        ),
     };
-    Ok(container::json(&record, &around))
+    let mut object = container::json(&record, &around);
+    if size {
+        let sizes = crate::list::sizes(engine, record).await?;
+        object["SizeRw"] = json!(sizes.own);
+        object["SizeRootFs"] = json!(sizes.root);
+    }
+    Ok(object)
 }

@@ -2,7 +2,10 @@
 //! the rules whose conditions (capabilities, architecture, kernel) do not hold
 //! and writes the rest as runtime-spec `linux.seccomp`.
 
+mod custom;
 mod rules;
+
+pub use custom::custom;
 
 use serde_json::{Value, json};
 

@@ -56,7 +56,7 @@ fn told(news: PullNews) -> wire::PullImageResponse {
 }
 
 /// Sizes travel as signed numbers, as in Docker's API.
-fn signed(bytes: u64) -> i64 {
+pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn list(
     engine: &Engine,
     request: wire::ListImagesRequest,
 ) -> Result<wire::ListImagesResponse> {
-    let rows = engine::images::list_images(engine, &request.reference).await?;
+    let rows = engine::images::list_images(engine, &request.reference, &request.filters).await?;
     Ok(wire::ListImagesResponse {
         images: rows.into_iter().map(summary).collect(),
     })

@@ -3,9 +3,13 @@
 
 mod build;
 mod containers;
+mod events;
+mod host_config;
 mod images;
+mod networks;
 mod sessions;
 mod version;
+mod volumes;
 
 use std::pin::Pin;
 
@@ -53,6 +57,21 @@ impl wire::engine_server::Engine for EngineApi {
         request: Request<Streaming<wire::LoadImagesRequest>>,
     ) -> Answer<wire::LoadImagesResponse> {
         answer(images::load(&self.0, request.into_inner()).await)
+    }
+
+    async fn tag_image(&self, request: Request<wire::TagImageRequest>) -> Answer<()> {
+        let wire::TagImageRequest { source, target } = request.into_inner();
+        answer(engine::images::tag_image(&self.0, &source, &target).await)
+    }
+
+    async fn image_history(
+        &self,
+        request: Request<wire::InspectImageRequest>,
+    ) -> Answer<wire::InspectResponse> {
+        let rows = engine::images::history(&self.0, &request.into_inner().image).await;
+        answer(rows.map(|rows| wire::InspectResponse {
+            json: rows.to_string(),
+        }))
     }
 
     async fn list_images(
@@ -105,29 +124,23 @@ impl wire::engine_server::Engine for EngineApi {
         let wire::RemoveContainerRequest {
             container,
             force,
-            volumes: _,
+            volumes,
         } = request.into_inner();
-        answer(engine::remove::remove(&self.0, &container, force).await)
+        answer(engine::remove::remove(&self.0, &container, force, volumes).await)
     }
 
     async fn list_containers(
         &self,
         request: Request<wire::ListContainersRequest>,
     ) -> Answer<wire::ListContainersResponse> {
-        Ok(Response::new(containers::list(
-            &self.0,
-            request.into_inner(),
-        )))
+        answer(containers::list(&self.0, request.into_inner()).await)
     }
 
     async fn inspect_container(
         &self,
         request: Request<wire::InspectContainerRequest>,
     ) -> Answer<wire::InspectResponse> {
-        answer(containers::inspect(
-            &self.0,
-            &request.into_inner().container,
-        ))
+        answer(containers::inspect(&self.0, request.into_inner()).await)
     }
 
     async fn wait_container(
@@ -143,6 +156,139 @@ impl wire::engine_server::Engine for EngineApi {
         request: Request<wire::ReadLogsRequest>,
     ) -> Answer<Self::ReadLogsStream> {
         answer(containers::logs(&self.0, request.into_inner()).await)
+    }
+
+    async fn pause_container(&self, request: Request<wire::ContainerRequest>) -> Answer<()> {
+        answer(engine::pause::pause(&self.0, &request.into_inner().container, true).await)
+    }
+
+    async fn unpause_container(&self, request: Request<wire::ContainerRequest>) -> Answer<()> {
+        answer(engine::pause::pause(&self.0, &request.into_inner().container, false).await)
+    }
+
+    async fn restart_container(&self, request: Request<wire::StopContainerRequest>) -> Answer<()> {
+        let wire::StopContainerRequest {
+            container,
+            timeout_s,
+            signal,
+        } = request.into_inner();
+        answer(engine::stop::restart(&self.0, &container, timeout_s, &signal).await)
+    }
+
+    async fn rename_container(&self, request: Request<wire::RenameContainerRequest>) -> Answer<()> {
+        let wire::RenameContainerRequest { container, name } = request.into_inner();
+        answer(engine::rename::rename(&self.0, &container, &name).await)
+    }
+
+    async fn update_container(
+        &self,
+        request: Request<wire::UpdateContainerRequest>,
+    ) -> Answer<wire::UpdateContainerResponse> {
+        answer(containers::update(&self.0, request.into_inner()).await)
+    }
+
+    async fn top_container(
+        &self,
+        request: Request<wire::TopContainerRequest>,
+    ) -> Answer<wire::TopContainerResponse> {
+        answer(containers::top(&self.0, request.into_inner()).await)
+    }
+
+    async fn stats_container(
+        &self,
+        request: Request<wire::ContainerRequest>,
+    ) -> Answer<wire::StatsResponse> {
+        answer(containers::stats(&self.0, &request.into_inner().container).await)
+    }
+
+    async fn prune_containers(
+        &self,
+        request: Request<wire::PruneRequest>,
+    ) -> Answer<wire::PruneResponse> {
+        let filters = request.into_inner().filters;
+        let pruned = engine::prune::containers(&self.0, &filters).await;
+        answer(pruned.map(volumes::pruned))
+    }
+
+    async fn create_volume(
+        &self,
+        request: Request<wire::CreateVolumeRequest>,
+    ) -> Answer<wire::InspectResponse> {
+        answer(volumes::create(&self.0, request.into_inner()).await)
+    }
+
+    async fn list_volumes(
+        &self,
+        request: Request<wire::ListVolumesRequest>,
+    ) -> Answer<wire::ListVolumesResponse> {
+        answer(volumes::list(&self.0, request.into_inner()).await)
+    }
+
+    async fn inspect_volume(
+        &self,
+        request: Request<wire::VolumeRequest>,
+    ) -> Answer<wire::InspectResponse> {
+        answer(volumes::inspect(&self.0, &request.into_inner().volume).await)
+    }
+
+    async fn remove_volume(&self, request: Request<wire::VolumeRequest>) -> Answer<()> {
+        let wire::VolumeRequest { volume, force } = request.into_inner();
+        answer(engine::volumes::remove(&self.0, &volume, force).await)
+    }
+
+    async fn prune_volumes(
+        &self,
+        request: Request<wire::PruneRequest>,
+    ) -> Answer<wire::PruneResponse> {
+        answer(volumes::prune(&self.0, request.into_inner()).await)
+    }
+
+    async fn create_network(
+        &self,
+        request: Request<wire::CreateNetworkRequest>,
+    ) -> Answer<wire::InspectResponse> {
+        answer(networks::create(&self.0, request.into_inner()).await)
+    }
+
+    async fn list_networks(
+        &self,
+        request: Request<wire::ListNetworksRequest>,
+    ) -> Answer<wire::ListNetworksResponse> {
+        answer(networks::list(&self.0, request.into_inner()))
+    }
+
+    async fn inspect_network(
+        &self,
+        request: Request<wire::NetworkRequest>,
+    ) -> Answer<wire::InspectResponse> {
+        answer(networks::inspect(&self.0, &request.into_inner().network))
+    }
+
+    async fn remove_network(&self, request: Request<wire::NetworkRequest>) -> Answer<()> {
+        answer(engine::networks::remove(&self.0, &request.into_inner().network).await)
+    }
+
+    async fn connect_network(&self, request: Request<wire::ConnectNetworkRequest>) -> Answer<()> {
+        answer(networks::connect(&self.0, request.into_inner()).await)
+    }
+
+    async fn disconnect_network(
+        &self,
+        request: Request<wire::ConnectNetworkRequest>,
+    ) -> Answer<()> {
+        answer(networks::disconnect(&self.0, request.into_inner()).await)
+    }
+
+    async fn prune_networks(
+        &self,
+        request: Request<wire::PruneRequest>,
+    ) -> Answer<wire::PruneResponse> {
+        answer(networks::prune(&self.0, request.into_inner()).await)
+    }
+
+    type EventsStream = Messages<wire::Event>;
+    async fn events(&self, request: Request<wire::EventsRequest>) -> Answer<Self::EventsStream> {
+        answer(events::listen(&self.0, request.into_inner()))
     }
 
     type AttachStream = Messages<wire::SessionOutput>;

@@ -21,6 +21,9 @@ needs() {
 		libseccomp-dev|build run test bench|/usr/lib/x86_64-linux-gnu/libseccomp.a|runc-rs compiles system call filters with it
 		pkg-config|build run test bench|pkg-config|finds libseccomp for the compiler
 		busybox-static|run test bench|static-busybox|the demo and test images are packed out of it
+		nftables|run test|nft|published ports and the way out of containers' networks
+		iproute2|test|ip|each test has a network of its own
+		procps|test|ps|\`ctl top\` shows the host's processes
 		docker-registry|test|docker-registry|the registry that pull is tested against
 		skopeo|test|skopeo|fills that registry and writes image archives
 		containerd|test bench|containerd|real containerd and its ctr, as a peer on both sides

@@ -216,7 +216,11 @@ pub fn busybox() -> Vec<u8> {
 
 /// The system's busybox, or the one that `tests/setup/packages.sh` unpacked
 /// where the system's is linked dynamically and would not run in an image.
-fn busybox_path() -> PathBuf {
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn busybox_path() -> PathBuf {
     let unpacked = repository::bin_dir().join("../../tools/busybox");
     let mut candidates = ["/usr/bin/busybox".into(), "/bin/busybox".into(), unpacked].into_iter();
     let found = candidates.find(|path: &PathBuf| fs::read(path).is_ok_and(|elf| is_static(&elf)));

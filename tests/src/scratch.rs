@@ -8,10 +8,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
@@ -33,6 +35,7 @@ impl Scratch {
             Uid::effective().is_root(),
             "black-box tests make mounts and cgroups: run them as root"
         );
+        network_of_its_own();
         let dir = tempfile::Builder::new()
             .prefix("lt")
             .rand_bytes(6)
@@ -174,6 +177,25 @@ impl Scratch {
             drop(fs::remove_dir_all(&self.dir));
         }
     }
+}
+
+thread_local! {
+    static HAS_NETWORK: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Puts the calling thread, and whatever it starts from here on, into a network
+/// namespace of its own: links, addresses and firewall rules that a test makes
+/// are nobody else's, and end with it. Done once a thread, and so once a test.
+fn network_of_its_own() {
+    if HAS_NETWORK.replace(true) {
+        return;
+    }
+    unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace can be made");
+    let up = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status();
+    let up = up.expect("ip can be run (tests/setup/packages.sh run)");
+    assert!(up.success(), "ip link set lo up: {up}");
 }
 
 impl Default for Scratch {

@@ -244,7 +244,10 @@ fn what_is_inside_is_its_own() {
     let stack = Stack::with_busybox();
     let id = shell(&stack, &[], "hostname").trim().to_owned();
     assert_eq!(id.len(), 12, "the short id is the host name: {id}");
-    assert_eq!(shell(&stack, &[], "echo $$; ls /sys/class/net"), "1\nlo\n");
+    assert_eq!(
+        shell(&stack, &[], "echo $$; ls /sys/class/net"),
+        "1\neth0\nlo\n"
+    );
     // Masked and read-only, as in Docker.
     let script = "cat /proc/keys /proc/timer_list | wc -c; ls /sys/firmware | wc -l; touch /proc/sys/x 2>/dev/null || echo no";
     assert_eq!(shell(&stack, &[], script), "0\n0\nno\n");

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::command::{self, Said, eventually};
+use crate::need;
 use crate::repository;
 use crate::scratch::Scratch;
 
@@ -40,7 +41,7 @@ impl Containerd {
         fs::write(&config, text).expect("containerd's configuration can be written");
         let log = scratch.path("containerd.log");
         let file = fs::File::create(&log).expect("containerd's log can be written");
-        let path = std::env::var("PATH").unwrap_or_default();
+        let path = need::path_with_criu();
         let process = Command::new("containerd")
             .arg("--config")
             .arg(config)

@@ -139,6 +139,17 @@ pub fn criu() -> Option<std::path::PathBuf> {
         .then_some(system)
 }
 
+/// PATH with the criu that works here before every other, for callers whose
+/// runtime looks for it there.
+#[must_use]
+pub fn path_with_criu() -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    match criu().as_deref().and_then(Path::parent) {
+        Some(dir) => format!("{}:{path}", dir.display()),
+        None => path,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

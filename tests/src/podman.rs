@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::command::{self, Said};
 use crate::enclosure::Enclosure;
 use crate::image::Image;
+use crate::need;
 use crate::repository;
 use crate::scratch::{Scratch, cgroup_roots};
 
@@ -78,6 +79,7 @@ impl Podman {
         let mut command = self.enclosure.command("podman");
         command
             .env("CONTAINERS_CONF", &self.config)
+            .env("PATH", need::path_with_criu())
             .args(&self.globals)
             .args(args);
         command

@@ -177,6 +177,34 @@ mod containerd {
         assert!(removed.err.contains("exit code 137"), "{removed}");
         containerd.ctr(&["containers", "rm", "c"]).ok();
     }
+
+    #[test]
+    fn saves_a_container() {
+        if need::skip(&[Need::Containerd, Need::Criu]) {
+            return;
+        }
+        let scratch = Scratch::new();
+        let containerd = start(&scratch);
+        run(&scratch, &containerd, &["-d"], "c", &["sleep", "1000"]).ok();
+        let images = scratch.text("saved");
+        containerd
+            .ctr(&["tasks", "checkpoint", "--image-path", &images, "c"])
+            .ok();
+        let saved = scratch.path("saved");
+        assert!(saved.join("inventory.img").exists(), "criu wrote images");
+        containerd
+            .ctr(&["tasks", "kill", "-s", "SIGKILL", "c"])
+            .ok();
+        eventually("the task to stop", || {
+            containerd
+                .ctr(&["tasks", "ls"])
+                .ok()
+                .contains("STOPPED")
+                .then_some(())
+        });
+        containerd.ctr(&["tasks", "rm", "c"]).exits(0);
+        containerd.ctr(&["containers", "rm", "c"]).ok();
+    }
 }
 
 mod docker {
@@ -518,5 +546,34 @@ mod podman {
         eventually("the end", || (status() == "exited 137\n").then_some(()));
         podman.run(&["rm", "box"]).ok();
         assert_eq!(podman.run(&["ps", "-aq"]).ok(), "");
+    }
+
+    #[test]
+    fn saves_a_container_and_brings_it_back() {
+        if need::skip(&[Need::Podman, Need::Criu]) {
+            return;
+        }
+        let scratch = Scratch::new();
+        let podman = Podman::new(&scratch);
+        // It counts in memory alone.
+        let count = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.1; done";
+        run(
+            &podman,
+            &["-d", "--name", "box", "busybox", "sh", "-c", count],
+        )
+        .ok();
+        let counted = || {
+            let log = podman.run(&["logs", "--tail", "1", "box"]).ok();
+            log.trim().parse::<u32>().unwrap_or_default()
+        };
+        eventually("a count", || (counted() > 5).then_some(()));
+        podman.run(&["container", "checkpoint", "box"]).ok();
+        let format = "{{.State.Status}} {{.State.Checkpointed}}";
+        let status = podman.run(&["inspect", "-f", format, "box"]).ok();
+        assert_eq!(status, "exited true\n");
+        let saved = counted();
+        podman.run(&["container", "restore", "box"]).ok();
+        eventually("the count to go on", || (counted() > saved).then_some(()));
+        podman.run(&["rm", "-f", "-t", "0", "box"]).ok();
     }
 }

@@ -192,14 +192,17 @@ fn complete(config: &mut Value) {
     }
 }
 
-/// Takes out what is refused where the machine has no such thing, and the
-/// moving of network devices, which is refused everywhere as yet.
+/// Takes out what is refused where the machine has no such thing, and gives
+/// network devices the namespace to move into, which their example leaves out.
 fn fit(config: &mut Value) {
+    if config.pointer("/linux/netDevices").is_some() {
+        config["linux"]["namespaces"] = json!([{"type": "network"}]);
+    }
     let mut remove = |part: &str, keys: &[&str]| {
         if let Some(part) = config.get_mut(part).and_then(Value::as_object_mut) {
             part.retain(|key, _| !keys.contains(&key.as_str()));
         }
     };
     remove("process", &["apparmorProfile", "selinuxLabel"]);
-    remove("linux", &["mountLabel", "intelRdt", "netDevices"]);
+    remove("linux", &["mountLabel", "intelRdt"]);
 }

@@ -3,8 +3,10 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::command::{self, Said};
+use crate::command::{self, DEADLINE, Said};
 use crate::enclosure::Enclosure;
 use crate::image::Image;
 use crate::need;
@@ -109,9 +111,14 @@ impl Podman {
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        // podman gives conmon a cgroup beside its containers' and leaves it.
+        // podman gives conmon a cgroup beside its containers' and leaves it;
+        // conmon itself ends a moment after the last command.
+        let until = Instant::now() + DEADLINE / 2;
         for root in cgroup_roots() {
-            drop(fs::remove_dir(root.join(&self.cgroup[1..]).join("conmon")));
+            let left = root.join(&self.cgroup[1..]).join("conmon");
+            while left.exists() && fs::remove_dir(&left).is_err() && Instant::now() < until {
+                thread::sleep(Duration::from_millis(20));
+            }
         }
     }
 }

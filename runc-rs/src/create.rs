@@ -9,12 +9,13 @@
 
 mod converse;
 pub(crate) mod group;
+mod id_maps;
 mod net_devices;
 mod sources;
 mod spawn;
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use spawn::map_lines;
+pub(crate) use id_maps::map_lines;
 
 pub(crate) use converse::{Wish, converse, start_and_hear};
 pub(crate) use sources::open_namespaces;

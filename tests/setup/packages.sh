@@ -75,7 +75,7 @@ working_criu() {
 }
 
 unpack_criu() {
-	local scratch mirror file lib
+	local scratch mirror file
 	scratch=$(mktemp -d)
 	mirror=$(sed -nE 's/^(URIs: *|deb +(\[[^]]*\] +)?)([^ ]+).*/\3/p' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -1)
 	mkdir -p "$scratch"/{lists,archives}/partial "$scratch/cache" "$tools/criu"
@@ -88,10 +88,12 @@ unpack_criu() {
 	for file in "$scratch"/archives/*.deb; do
 		dpkg-deb -x "$file" "$tools/criu"
 	done
-	lib=$tools/criu/usr/lib/x86_64-linux-gnu
-	cat >"$tools/criu/criu" <<-RUN
+	# By its own place, so that a target directory can be moved.
+	cat >"$tools/criu/criu" <<-'RUN'
 		#!/bin/sh
-		exec $lib/ld-linux-x86-64.so.2 --library-path $lib $tools/criu/usr/sbin/criu "\$@"
+		here=$(dirname "$(readlink -f "$0")")
+		lib=$here/usr/lib/x86_64-linux-gnu
+		exec "$lib/ld-linux-x86-64.so.2" --library-path "$lib" "$here/usr/sbin/criu" "$@"
 	RUN
 	chmod 0755 "$tools/criu/criu"
 	rm -rf "$scratch"

@@ -240,10 +240,14 @@ fn spawn(
     }
     let users =
         has(record, ns::USER) && namespace("self", "user") != namespace(&pid.to_string(), "user");
+    // Without privileges only the owner of the user namespace is anything in it, and only in there: it is joined first.
+    let first = users && !kernel::identity::is_host_root();
     let kinds = NAMESPACES
         .iter()
         .map(|(kind, ..)| *kind)
-        .filter(|kind| has(record, *kind) && *kind != ns::PID && (*kind != ns::USER || users))
+        .filter(|kind| {
+            has(record, *kind) && *kind != ns::PID && (*kind != ns::USER || users && !first)
+        })
         .fold(0, |all, kind| all | kind);
     let group = cgroup(record, &args.cgroup)?;
     let facts = host::facts(&host::cgroups()?, &group)?;
@@ -294,9 +298,10 @@ fn spawn(
         kernel::sched::set_affinity(set.words())
             .context(|| "set initial affinity of exec".to_owned())?;
     }
-    if has(record, ns::PID) {
-        // For children only; this process needs its own no more.
-        kernel::process::setns(container.as_fd(), ns::PID)
+    let around = if first { ns::USER } else { 0 } | if has(record, ns::PID) { ns::PID } else { 0 };
+    if around != 0 {
+        // Pids are joined for children only; this process needs its own namespaces no more.
+        kernel::process::setns(container.as_fd(), around)
             .context(|| "join pid namespace".to_owned())?;
     }
     let dir = group

@@ -3,7 +3,8 @@
 //! Sources are copied as detached mounts, in the order of the config, before there is a container: its user namespace may not
 //! reach them. Owners in them are changed here as well, as only the host's root may: the kernel takes the maps from a user
 //! namespace, so one is made for each different pair of maps and goes with its last mount. A source inside the rootfs is left
-//! to init, as earlier mounts may lie over it; of that, init offers its copy, and the owners are changed in that.
+//! to init, as earlier mounts may lie over it; of that, init offers its copy, and the owners are changed in that. So is each
+//! where the caller has no privileges.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -46,8 +47,16 @@ pub(super) fn open(
             return Ok(None);
         }
         let cwd = kernel::mount::cwd();
-        let tree = kernel::mount::open_tree(cwd, source, Tree::Clone { recursive })
-            .context(|| format!("mount {mounting}"))?;
+        let tree = match kernel::mount::open_tree(cwd, source, Tree::Clone { recursive }) {
+            // Without privileges init is the first to have a mount namespace of its own, and opens it there.
+            Err(e)
+                if e.raw_os_error() == Some(nix::errno::Errno::EPERM as i32)
+                    && !kernel::identity::is_host_root() =>
+            {
+                return Ok(None);
+            }
+            other => other.context(|| format!("mount {mounting}"))?,
+        };
         if let Some(owners) = &mounting.owners {
             users.change(owners, &tree, mounting)?;
         }

@@ -7,7 +7,7 @@ use cgroup::Cgroup;
 use kernel::clone::{Clone, Forked, clone3, ns};
 use oci_spec::runtime::LinuxIdMapping;
 
-use super::{Spawned, end};
+use super::{Spawned, end, id_maps};
 use crate::failure::{Context, Failure, Result};
 use crate::init::{Init, Starter};
 use crate::phrases;
@@ -53,17 +53,14 @@ pub(super) fn spawn(spec: &ValidSpec, cgroup: &Cgroup, mut init: Init<'_>) -> Re
         }
         if spec.namespaces.new & ns::USER != 0 {
             let linux = spec.linux();
-            write_map(
+            let maps = |get: fn(&oci_spec::runtime::Linux) -> &Option<Vec<LinuxIdMapping>>| {
+                linux.and_then(|l| get(l).as_deref()).unwrap_or_default()
+            };
+            id_maps::write(
                 &proc,
                 pid,
-                "uid_map",
-                linux.and_then(|l| l.uid_mappings().as_deref()),
-            )?;
-            write_map(
-                &proc,
-                pid,
-                "gid_map",
-                linux.and_then(|l| l.gid_mappings().as_deref()),
+                maps(|l| l.uid_mappings()),
+                maps(|l| l.gid_mappings()),
             )?;
             process.channel.go_on().context(starting)?;
         }
@@ -280,25 +277,6 @@ fn take_over(init: &Init<'_>, channel: Channel, joined: u64) -> ! {
         Ok(init) => init.run(channel),
         Err(_) => kernel::process::exit_now(1),
     }
-}
-
-/// Mappings as `user_namespaces(7)` has them.
-pub(crate) fn map_lines(maps: &[LinuxIdMapping]) -> String {
-    maps.iter()
-        .map(|m| {
-            format!(
-                "{} {} {}
-",
-                m.container_id(),
-                m.host_id(),
-                m.size()
-            )
-        })
-        .collect()
-}
-
-fn write_map(proc: &OwnedFd, pid: i32, file: &str, maps: Option<&[LinuxIdMapping]>) -> Result<()> {
-    write_proc(proc, pid, file, &map_lines(maps.unwrap_or_default()))
 }
 
 fn write_proc(proc: &OwnedFd, pid: i32, file: &str, text: &str) -> Result<()> {

@@ -161,7 +161,8 @@ impl Init<'_> {
     }
 }
 
-/// A copy of what is at the mount's source, which lies inside the rootfs: resolved there, as the container would.
+/// A copy of what is at the mount's source. One inside the rootfs is resolved there, as the container would; another, which only
+/// a parent without privileges leaves to us, on the host.
 fn source_inside(
     root: BorrowedFd<'_>,
     wanted: &Mounting,
@@ -171,8 +172,12 @@ fn source_inside(
     let source = wanted.source.as_deref().unwrap_or(Path::new(""));
     let inside = source.strip_prefix(rootfs).unwrap_or(source);
     let open = || -> io::Result<OwnedFd> {
+        let copy = Tree::Clone { recursive };
+        if !source.starts_with(rootfs) {
+            return mount::open_tree(mount::cwd(), source, copy);
+        }
         let place = path::open_in(root, inside, OFlag::O_PATH.bits(), 0, Within::Root)?;
-        mount::open_tree(place.as_fd(), Path::new(""), Tree::Clone { recursive })
+        mount::open_tree(place.as_fd(), Path::new(""), copy)
     };
     open().map_err(|e| StepError::from(e).about("source"))
 }

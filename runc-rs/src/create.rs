@@ -233,6 +233,12 @@ fn build(
     };
     let made = group::make(cgroup, spec)?;
     let cgroup = &made.cgroup;
+    let shown = if cgroup.dirs().is_empty() {
+        Some(show_own_groups(steps)?)
+    } else {
+        None
+    };
+    let steps = shown.as_deref().unwrap_or(steps);
     let run = || -> Result<Created> {
         let namespaces = sources::open_namespaces(spec)?;
         let (preserved, env) = preserve(request.args.preserve_fds, &spec.process.env)?;
@@ -258,6 +264,21 @@ fn build(
         finish(request, place, prepared, cgroup, process)
     };
     run().inspect_err(|_| made.undo())
+}
+
+/// The plan of a container that goes without a group and stays in its caller's: that is what it is shown.
+fn show_own_groups(steps: &[Step]) -> Result<Vec<Step>> {
+    let host = host::cgroups()?;
+    let pid = i32::try_from(std::process::id()).unwrap_or_default();
+    let own = Cgroup::of_process(&host, pid).context(|| "find own cgroup".to_owned())?;
+    let facts = host::facts(&host, &own)?;
+    let mut steps = steps.to_vec();
+    for step in &mut steps {
+        if let Step::MountCgroups { views, .. } = step {
+            views.clone_from(&facts.cgroups);
+        }
+    }
+    Ok(steps)
 }
 
 /// From here a failure has a process to kill.

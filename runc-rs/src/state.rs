@@ -227,11 +227,18 @@ pub(crate) fn owner(dir: &Path) -> String {
     let Ok(metadata) = fs::metadata(dir) else {
         return String::new();
     };
+    // Read here: the C library, linked statically, would load its modules for users that this file does not have, and crash.
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let uid = metadata.uid();
-    match nix::unistd::User::from_uid(uid.into()) {
-        Ok(Some(user)) => user.name,
-        _ => format!("#{uid}"),
-    }
+    user_name(&passwd, uid).unwrap_or_else(|| format!("#{uid}"))
+}
+
+fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
 }
 
 /// The document that `state` prints and that hooks get on standard input.
@@ -276,6 +283,13 @@ mod tests {
         check("a/b", false);
         check("a b", false);
         check(&"a".repeat(1025), false);
+    }
+
+    #[test]
+    fn users_have_names_where_the_file_says_so() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nbroken\nme:x:7:7::/:/bin/sh\n";
+        assert_eq!(user_name(passwd, 7).as_deref(), Some("me"));
+        assert_eq!(user_name(passwd, 12345), None);
     }
 
     #[test]

@@ -118,6 +118,9 @@ fn a_logging_program_that_is_not_ready_fails_the_create() {
         fs::remove_dir_all(lab.bundle("c")).unwrap();
         let uri = format!("binary-v2://{}", logger.display());
         assert_eq!(run(lab, &["true"], &uri, false).await.unwrap(), 0);
+        // Its pid went with the first bundle, so it has to end by itself.
+        lab.delete("c", "").await.unwrap();
+        lab.shut_down("c").await;
     });
 }
 

@@ -13,7 +13,9 @@ use proto::containerd::services::introspection::v1::introspection_server::Intros
 use proto::containerd::services::leases::v1::leases_server::LeasesServer;
 use proto::containerd::services::namespaces::v1::namespaces_server::NamespacesServer;
 use proto::containerd::services::snapshots::v1::snapshots_server::SnapshotsServer;
+use proto::containerd::services::streaming::v1::streaming_server::StreamingServer;
 use proto::containerd::services::tasks::v1::tasks_server::TasksServer;
+use proto::containerd::services::transfer::v1::transfer_server::TransferServer;
 use proto::containerd::services::version::v1::version_server::VersionServer;
 use tonic::service::{Routes, RoutesBuilder};
 
@@ -26,7 +28,9 @@ use crate::api::introspection::IntrospectionApi;
 use crate::api::leases::LeasesApi;
 use crate::api::namespaces::NamespacesApi;
 use crate::api::snapshots::SnapshotsApi;
+use crate::api::streaming::{StreamingApi, Streams};
 use crate::api::tasks::TasksApi;
+use crate::api::transfer::TransferApi;
 use crate::api::version::VersionApi;
 use crate::collector::Collector;
 
@@ -78,5 +82,8 @@ pub(crate) async fn routes(
         core.tasks.clone(),
     )));
     routes.add_service(IntrospectionServer::new(introspection));
+    let streams = Streams::default();
+    routes.add_service(StreamingServer::new(StreamingApi::new(streams.clone())));
+    routes.add_service(TransferServer::new(TransferApi::new(core.clone(), streams)));
     routes.routes()
 }

@@ -119,9 +119,25 @@ pub mod containerd {
                 ));
             }
         }
+        pub mod streaming {
+            pub mod v1 {
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.streaming.v1.rs"
+                ));
+            }
+        }
         pub mod tasks {
             pub mod v1 {
                 include!(concat!(env!("OUT_DIR"), "/containerd.services.tasks.v1.rs"));
+            }
+        }
+        pub mod transfer {
+            pub mod v1 {
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/containerd.services.transfer.v1.rs"
+                ));
             }
         }
         pub mod version {
@@ -143,6 +159,9 @@ pub mod containerd {
     }
     pub mod types {
         include!(concat!(env!("OUT_DIR"), "/containerd.types.rs"));
+        pub mod transfer {
+            include!(concat!(env!("OUT_DIR"), "/containerd.types.transfer.rs"));
+        }
     }
     pub mod v1 {
         pub mod types {

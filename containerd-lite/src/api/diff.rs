@@ -1,15 +1,17 @@
-//! Diff: layers into mounts. A mount is not performed: its writable directory
-//! gets the layer in overlay's form.
+//! Diff: layers into mounts, and what two mounts differ in as a layer. No mount
+//! is performed: the directories behind it are read and written in overlay's
+//! form.
 
 use std::path::PathBuf;
 
+use lite_core::diff::{self, Options};
 use lite_core::layers::{self, Limits, Target};
 use lite_core::{ContentStore, Descriptor, Kind, Mount, Result, blocking};
 use proto::containerd::services::diff::v1 as wire;
 use tonic::{Request, Response, Status};
 
 use super::status::to_status;
-use super::wire::{descriptor, mount, namespace, to_descriptor};
+use super::wire::{descriptor, labels, lease, mount, namespace, to_descriptor};
 
 /// An uncompressed layer.
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -72,11 +74,28 @@ impl wire::diff_server::Diff for DiffApi {
 
     async fn diff(
         &self,
-        _: Request<wire::DiffRequest>,
+        request: Request<wire::DiffRequest>,
     ) -> std::result::Result<Response<wire::DiffResponse>, Status> {
-        Err(to_status(
-            Kind::Unimplemented.error("diff of two mounts: not implemented"),
-        ))
+        let (ns, lease) = (namespace(&request)?, lease(&request)?);
+        let content = self.content.clone();
+        let request = request.into_inner();
+        let mut options = Options {
+            reference: request.r#ref,
+            labels: labels(request.labels),
+            latest: request.source_date_epoch.map(|epoch| epoch.seconds),
+            ..Options::default()
+        };
+        if !request.media_type.is_empty() {
+            options.media_type = request.media_type;
+        }
+        let left: Vec<Mount> = request.left.into_iter().map(mount).collect();
+        let right: Vec<Mount> = request.right.into_iter().map(mount).collect();
+        let made = blocking(move || {
+            diff::mounts(&content, &ns, lease.as_deref(), &left, &right, &options)
+        });
+        Ok(Response::new(wire::DiffResponse {
+            diff: Some(to_descriptor(made.await.map_err(to_status)?.blob)),
+        }))
     }
 }
 

@@ -22,6 +22,8 @@ const PLUGINS: &[(&str, &str)] = &[
     ("io.containerd.gc.v1", "scheduler"),
     ("io.containerd.event.v1", "exchange"),
     ("io.containerd.runtime.v2", "task"),
+    ("io.containerd.streaming.v1", "manager"),
+    ("io.containerd.transfer.v1", "local"),
     ("io.containerd.grpc.v1", "containers"),
     ("io.containerd.grpc.v1", "content"),
     ("io.containerd.grpc.v1", "diff"),
@@ -32,7 +34,9 @@ const PLUGINS: &[(&str, &str)] = &[
     ("io.containerd.grpc.v1", "leases"),
     ("io.containerd.grpc.v1", "namespaces"),
     ("io.containerd.grpc.v1", "snapshots"),
+    ("io.containerd.grpc.v1", "streaming"),
     ("io.containerd.grpc.v1", "tasks"),
+    ("io.containerd.grpc.v1", "transfer"),
     ("io.containerd.grpc.v1", "version"),
 ];
 

@@ -1,11 +1,11 @@
 //! The daemon's entry: reads the command line, sets up logging and the runtime,
 //! and turns the outcome into an exit code and one line on standard error.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
-use containerd_lite::config::{Cli, Command, LogLevel};
+use containerd_lite::config::{Cli, Command, Config, ConfigCommand, File, LogLevel};
 use containerd_lite::{init, publish, serve};
 use tracing::level_filters::LevelFilter;
 
@@ -19,7 +19,22 @@ fn main() -> ExitCode {
         return ExitCode::from(init::run(&argv));
     }
     let cli = Cli::parse();
-    log_to_stderr(cli.config.log_level);
+    if let Some(Command::Config(args)) = &cli.command
+        && matches!(args.what, ConfigCommand::Default)
+    {
+        return show(&File::default());
+    }
+    let config = match Config::of(cli.flags) {
+        Ok(config) => config,
+        Err(err) => {
+            eprintln!("containerd-lite: {err}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if matches!(cli.command, Some(Command::Config(_))) {
+        return show(&config.to_file());
+    }
+    log_to_stderr(config.log_level);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .enable_all()
@@ -33,8 +48,8 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Some(Command::Publish(args)) => publish::run(&cli.config.grpc_socket(), &args).await,
-            None => serve::run(&cli.config).await,
+            Some(Command::Publish(args)) => publish::run(&config.grpc_socket(), &args).await,
+            _ => serve::run(&config).await,
         }
     });
     // Blocking work that ignores the end of the daemon must not keep it alive.
@@ -45,6 +60,14 @@ fn main() -> ExitCode {
             eprintln!("containerd-lite: {}", serve::chain(&err));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints a configuration.
+fn show(file: &File) -> ExitCode {
+    match io::stdout().write_all(file.to_toml().as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

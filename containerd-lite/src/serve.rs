@@ -12,7 +12,7 @@ use std::fs::DirBuilder;
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use engine::{Engine, EngineConfig};
@@ -26,20 +26,13 @@ use tonic::transport::Server;
 use crate::api::introspection::IntrospectionApi;
 use crate::api::ttrpc_events;
 use crate::config::{Config, LogLevel};
+use crate::metrics;
 use crate::services;
 use crate::sockets::{self, DirLock};
 
 /// How long calls that are under way may go on after the signal. Streams and
 /// waits never end by themselves, so there has to be an end.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// Where `hosts.toml` and certificates of registries are looked for: our own
-/// directory, then those of the daemons that this one replaces.
-const HOSTS_DIRS: [&str; 3] = [
-    "/etc/containerd-lite/certs.d",
-    "/etc/containerd/certs.d",
-    "/etc/docker/certs.d",
-];
 
 /// Runs the daemon until a signal ends it.
 ///
@@ -63,6 +56,12 @@ pub async fn run(config: &Config) -> Result<(), StartError> {
         .await
         .map_err(|err| StartError::new("know this installation", err))?;
 
+    if let Some(address) = config.metrics {
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .map_err(|err| StartError::new(format!("listen on {address} for metrics"), err))?;
+        tokio::spawn(metrics::serve(listener, core.clone()));
+    }
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let server = Server::builder()
         .add_routes(services::routes(&core, engine, builder, introspection).await)
@@ -94,7 +93,7 @@ async fn open_core(config: &Config) -> Result<Core, StartError> {
         shim_dirs: config.runtime_path.clone(),
         shim_debug: matches!(config.log_level, LogLevel::Trace | LogLevel::Debug),
         registry: lite_core::RegistryConfig {
-            hosts_dirs: HOSTS_DIRS.map(PathBuf::from).to_vec(),
+            hosts_dirs: config.hosts_dirs.clone(),
             ..lite_core::RegistryConfig::default()
         },
     };

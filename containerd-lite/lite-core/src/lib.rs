@@ -9,6 +9,7 @@ mod blocking;
 mod containers;
 pub mod content;
 mod core;
+pub mod counts;
 mod db;
 pub mod diff;
 mod digest;

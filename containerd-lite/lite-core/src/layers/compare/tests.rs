@@ -167,7 +167,7 @@ fn applied_again_it_gives_the_same_files_and_the_same_layer() {
     fs::create_dir(&again).unwrap();
     let target = Target {
         dir: &again,
-        below: &[base.clone()],
+        below: std::slice::from_ref(&base),
     };
     apply(first.as_slice(), target, Limits::default()).unwrap();
     let made = fs::metadata(again.join("dir").join(&long)).unwrap();

@@ -92,7 +92,7 @@ pub(super) fn not_over_proc(
     let own = format!("thread-self/fd/{}", place.as_raw_fd());
     let at = path::read_link_at(proc, Path::new(&own))?.unwrap_or_default();
     let replaceable = |file: &&str| at.ends_with(Path::new("proc").join(file));
-    if fstat(place)?.st_ino != PROC_ROOT && REPLACEABLE.iter().any(|file| replaceable(file)) {
+    if fstat(place)?.st_ino != PROC_ROOT && REPLACEABLE.iter().any(replaceable) {
         return Ok(());
     }
     Err(StepError::words(format!(

@@ -9,9 +9,12 @@
 //!
 //! The shim, which knows only a pid, starts from [`Cgroup::of_process`].
 //!
+//! Where systemd is to make the group, [`systemd::Scope`] has it do so around a process between steps 2 and 3.
+//!
 //! All of it is plain reads and writes below the mount points of the host. The cgroups-rs crate is not used: it attaches by
 //! `cgroup.procs`, has no device rules for v2, and an absolute path makes it write plain files and call that success.
 
+mod dbus;
 mod devices;
 mod freezer;
 mod group;
@@ -19,6 +22,7 @@ mod hierarchy;
 mod limits;
 mod oom;
 mod stats;
+pub mod systemd;
 mod unified;
 
 pub use group::{Cgroup, Made};
@@ -37,6 +41,8 @@ use std::io;
 pub struct Error {
     op: String,
     source: Option<io::Error>,
+    /// The name of the error that a peer on a message bus answered with.
+    answer: Option<String>,
 }
 
 /// Result with this package's [`Error`].
@@ -47,6 +53,7 @@ impl Error {
         Self {
             op: op.into(),
             source: Some(source),
+            answer: None,
         }
     }
 
@@ -54,6 +61,27 @@ impl Error {
         Self {
             op: op.into(),
             source: None,
+            answer: None,
+        }
+    }
+
+    pub(crate) fn answered(op: String, name: String) -> Self {
+        Self {
+            op,
+            source: None,
+            answer: Some(name),
+        }
+    }
+
+    pub(crate) fn answer(&self) -> Option<&str> {
+        self.answer.as_deref()
+    }
+
+    /// The same, with what was attempted in front.
+    pub(crate) fn about(self, what: impl fmt::Display) -> Self {
+        Self {
+            op: format!("{what}: {}", self.op),
+            ..self
         }
     }
 

@@ -14,6 +14,8 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxResources, LinuxThrottleDevice};
 use crate::group::{Cgroup, read, write};
 use crate::{Error, Layout, Result, devices};
 
+pub(crate) use v2::{DEFAULT_PERIOD, cpu_weight, swap_alone};
+
 /// One control file and its value. On v1 the controller says in which directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Setting {
@@ -139,7 +141,7 @@ fn explain(dir: &Path, setting: &Setting, error: Error) -> Error {
 }
 
 /// With `checkBeforeUpdate`, a memory limit below what is used now is refused, as it would make the kernel kill.
-fn check_usage(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
+pub(crate) fn check_usage(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
     let Some(memory) = resources
         .memory()
         .as_ref()
@@ -147,7 +149,7 @@ fn check_usage(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
     else {
         return Ok(());
     };
-    let Some(dir) = cgroup.unified_dir() else {
+    let (Layout::V2, Some(dir)) = (cgroup.layout(), cgroup.unified_dir()) else {
         return Ok(());
     };
     let used = |file: &str| -> i64 {

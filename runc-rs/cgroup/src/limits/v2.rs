@@ -65,7 +65,7 @@ fn processors(cpu: &LinuxCpu, out: &mut Vec<Setting>) {
 }
 
 /// The kernel's own period of `cpu.max`, in microseconds.
-const DEFAULT_PERIOD: u64 = 100_000;
+pub(crate) const DEFAULT_PERIOD: u64 = 100_000;
 
 fn memory(memory: &LinuxMemory, out: &mut Vec<Setting>) -> Result<()> {
     let limit = memory.limit().unwrap_or(0);
@@ -122,7 +122,7 @@ fn or_max(value: i64) -> String {
 
 /// CPU shares (2 to 262144, 1024 by default) on the scale of `cpu.weight` (1 to 10000, 100 by default): the curve through these
 /// three points that runc and crun have settled on, so that the default stays the default.
-fn cpu_weight(shares: u64) -> u64 {
+pub(crate) fn cpu_weight(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,
@@ -141,7 +141,7 @@ fn io_weight(weight: u16) -> u64 {
 
 /// The config's swap counts memory as well; v2's does not. Unlimited memory without a word about swap means both, as on v1.
 /// `None` is "leave as it is", a negative number "no limit".
-fn swap_alone(limit: i64, both: i64) -> Result<Option<i64>> {
+pub(crate) fn swap_alone(limit: i64, both: i64) -> Result<Option<i64>> {
     match (limit, both) {
         (-1, 0) => Ok(Some(-1)),
         (_, 0) => Ok(None),

@@ -29,6 +29,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use cgroup::Cgroup;
+use cgroup::systemd::Scope;
 use kernel::clone::ns;
 use nix::sys::stat::Mode;
 
@@ -43,7 +44,7 @@ use crate::plan::{self, Choices, Step};
 use crate::process::ValidProcess;
 use crate::seccomp::{self, agent::Agent};
 use crate::state::{
-    ContainerId, Place, Record, RecordedConfig, StateDocument, annotations, process_start,
+    ContainerId, Place, Record, RecordedConfig, StateDocument, Unit, annotations, process_start,
 };
 use crate::sync::Channel;
 use crate::validate::{NAMESPACES, ValidSpec, validate};
@@ -53,6 +54,8 @@ use crate::validate::{NAMESPACES, ValidSpec, validate};
 pub(crate) struct Prepared {
     pub(crate) spec: ValidSpec,
     pub(crate) cgroup: Cgroup,
+    /// The unit that systemd makes the cgroup for.
+    pub(crate) scope: Option<Scope>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -66,7 +69,7 @@ pub(crate) fn prepare(
     let spec = validate(bundle::read(bundle, log)?)?;
     let path = spec.linux().and_then(|l| l.cgroups_path().as_deref());
     let host = host::cgroups()?;
-    let cgroup = host::cgroup(&host, path, choices.id, systemd)?;
+    let (cgroup, scope) = host::cgroup(&host, path, choices.id, systemd)?;
     let facts = host::facts(&host, &cgroup)?;
     check_unified(&spec, &facts)?;
     warn_of_missing(&spec.process, &facts, log);
@@ -75,6 +78,7 @@ pub(crate) fn prepare(
     Ok(Prepared {
         spec,
         cgroup,
+        scope,
         steps,
     })
 }
@@ -211,11 +215,7 @@ fn build(
     prepared: &Prepared,
     console: Console,
 ) -> Result<Created> {
-    let Prepared {
-        spec,
-        cgroup,
-        steps,
-    } = prepared;
+    let Prepared { spec, steps, .. } = prepared;
     let profile = spec.linux().and_then(|l| l.seccomp().as_ref());
     let seccomp = profile
         .map(|p| seccomp::program(p, request.root))
@@ -231,7 +231,7 @@ fn build(
     } else {
         Starter::Fifo(make_fifo(&place.fifo())?)
     };
-    let made = group::make(cgroup, spec)?;
+    let made = group::make(prepared)?;
     let cgroup = &made.cgroup;
     let shown = if cgroup.dirs().is_empty() {
         Some(show_own_groups(steps)?)
@@ -261,6 +261,7 @@ fn build(
         request.log.debug(phrases::DEBUG_CLONE);
         let process = spawn::spawn(spec, cgroup, init)?;
         request.log.debug(phrases::DEBUG_CHILD);
+        made.settle().inspect_err(|_| end(&process))?;
         finish(request, place, prepared, cgroup, process)
     };
     run().inspect_err(|_| made.undo())
@@ -473,6 +474,10 @@ pub(crate) fn record(
         },
         rootless: kernel::identity::effective_user() != 0,
         cgroup_paths: cgroup.dirs().clone(),
+        systemd_unit: prepared.scope.as_ref().map(|scope| Unit {
+            name: scope.unit().to_owned(),
+            user: scope.user(),
+        }),
         namespace_paths,
         external_descriptors,
         intel_rdt_path: String::new(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cgroup::systemd::Scope;
 use cgroup::{Cgroup, Host, Layout};
 
 use crate::failure::{Context, Failure, Result};
@@ -28,17 +29,28 @@ pub(crate) struct HostFacts {
     pub(crate) selinux: bool,
 }
 
-/// The cgroup of a container, by its config or by its id.
-pub(crate) fn cgroup(host: &Host, path: Option<&Path>, id: &str, systemd: bool) -> Result<Cgroup> {
-    if systemd {
+/// The cgroup of a container, by its config or by its id; and the unit that it belongs to, where systemd is to make it.
+pub(crate) fn cgroup(
+    host: &Host,
+    path: Option<&Path>,
+    id: &str,
+    systemd: bool,
+) -> Result<(Cgroup, Option<Scope>)> {
+    let wanted = || "cgroupsPath".to_owned();
+    let path = path.filter(|p| !p.as_os_str().is_empty());
+    if !systemd {
+        let path = path.unwrap_or(Path::new(id));
+        return Ok((Cgroup::named(host, path).context(wanted)?, None));
+    }
+    let user = !kernel::identity::is_host_root();
+    if user && host.layout() != Layout::V2 {
         return Err(Failure::new(
-            "--systemd-cgroup: cgroups made by systemd are not supported yet",
+            "cannot use rootless systemd cgroups manager on cgroup v1",
         ));
     }
-    let path = path
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new(id));
-    Cgroup::named(host, path).context(|| "cgroupsPath".to_owned())
+    let scope = Scope::named(path, id, user).context(wanted)?;
+    let place = scope.path().context(wanted)?;
+    Ok((Cgroup::named(host, &place).context(wanted)?, Some(scope)))
 }
 
 /// The hierarchies of this machine.

@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
+use cgroup::systemd::Scope;
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
@@ -52,11 +53,22 @@ pub(crate) struct Record {
     pub(crate) config: RecordedConfig,
     pub(crate) rootless: bool,
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
+    /// The unit that systemd made the cgroup for. Ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) systemd_unit: Option<Unit>,
     pub(crate) namespace_paths: BTreeMap<String, String>,
     pub(crate) external_descriptors: Vec<String>,
     pub(crate) intel_rdt_path: String,
     /// The config the container was created from. Ours.
     pub(crate) spec: Spec,
+}
+
+/// A unit of systemd's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Unit {
+    pub(crate) name: String,
+    /// Of the user's own systemd.
+    pub(crate) user: bool,
 }
 
 /// The part of runc's own config that others read.
@@ -195,6 +207,11 @@ impl Place {
 impl Record {
     pub(crate) fn cgroup(&self) -> Cgroup {
         Cgroup::recorded(self.cgroup_paths.clone())
+    }
+
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        let unit = self.systemd_unit.as_ref()?;
+        Some(Scope::recorded(&unit.name, unit.user))
     }
 
     pub(crate) fn bundle(&self) -> &str {

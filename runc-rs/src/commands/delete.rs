@@ -68,15 +68,17 @@ fn stop(record: &Record) -> Result<()> {
 /// Removes the cgroup with whoever is left in it, the state, and runs the last hooks, whose failures are only warned about.
 pub(super) fn remove(globals: &Globals, place: &Place, record: &Record) -> Result<()> {
     let cgroup = record.cgroup();
-    // Mostly nobody is left in it, and the kernel knows.
-    if !cgroup
-        .delete_empty()
-        .context(|| "delete container".to_owned())?
-    {
+    let deleting = || "delete container".to_owned();
+    let scope = record.scope();
+    // Mostly nobody is left in it, and the kernel knows; systemd removes its own.
+    if scope.is_some() || !cgroup.delete_empty().context(deleting)? {
         if !cgroup.pids().unwrap_or_default().is_empty() {
             signal_all(record, nix::libc::SIGKILL)?;
         }
-        cgroup.delete().context(|| "delete container".to_owned())?;
+        if let Some(scope) = scope {
+            scope.stop().context(deleting)?;
+        }
+        cgroup.delete().context(deleting)?;
     }
     place.remove()?;
     let hooks = record

@@ -99,8 +99,9 @@ impl Restoring<'_> {
     }
 
     fn run(&self, console: Option<OwnedFd>) -> Result<(Record, Option<OwnedFd>)> {
-        let made = group::make(&self.prepared.cgroup, self.spec())?;
+        let made = group::make(self.prepared)?;
         self.with_criu(&made.cgroup, console)
+            .and_then(|restored| made.settle().map(|()| restored))
             .inspect_err(|_| made.undo())
     }
 

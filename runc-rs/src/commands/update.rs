@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use cgroup::systemd::rounded;
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
@@ -40,10 +41,17 @@ pub(super) fn run(globals: &Globals, args: &UpdateArgs) -> Result<()> {
         .as_ref()
         .and_then(|l| l.resources().as_ref());
     let resources = with_the_other_half(resources, old);
-    record
-        .cgroup()
-        .update(&resources)
-        .context(|| "update limits".to_owned())?;
+    let updating = || "update limits".to_owned();
+    let (cgroup, scope) = (record.cgroup(), record.scope());
+    let resources = match scope {
+        Some(scope) => {
+            let resources = rounded(&resources);
+            scope.update(&cgroup, &resources).context(updating)?;
+            resources
+        }
+        None => resources,
+    };
+    cgroup.update(&resources).context(updating)?;
     if let Some(linux) = record.spec.linux_mut() {
         let merged = merge(linux.resources().as_ref(), &resources)?;
         linux.set_resources(Some(merged));

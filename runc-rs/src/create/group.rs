@@ -1,11 +1,21 @@
 //! Makes a container's cgroup and sets its limits, before there is a process in it.
+//!
+//! systemd makes a group only around a process, and ends it with the last. Init is to be born into its group, so that another
+//! process holds the place until it is: [`Made::settle`] ends it, and lowers what had to have room for it.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
 
 use cgroup::Cgroup;
-use kernel::clone::ns;
-use oci_spec::runtime::LinuxResources;
+use cgroup::systemd::{Property, Scope, rounded};
+use kernel::clone::{Clone, Forked, clone3, ns};
+use oci_spec::runtime::{LinuxPidsBuilder, LinuxResources};
 
+use super::Prepared;
 use crate::failure::{Context, Failure, Result};
 use crate::mount_options::What;
+use crate::phrases;
+use crate::state::annotations;
 use crate::validate::ValidSpec;
 
 /// The group, and the part of it that was not there before, which a failure removes again.
@@ -13,61 +23,204 @@ use crate::validate::ValidSpec;
 pub(crate) struct Made {
     pub(crate) cgroup: Cgroup,
     new: Cgroup,
+    unit: Option<Held>,
+}
+
+/// A unit, and the process that keeps its place until init is there.
+#[derive(Debug)]
+struct Held {
+    scope: Scope,
+    holder: Holder,
+    /// What is set once the holder is gone.
+    then: Option<LinuxResources>,
 }
 
 impl Made {
+    fn none() -> Self {
+        Self {
+            cgroup: Cgroup::none(),
+            new: Cgroup::none(),
+            unit: None,
+        }
+    }
+
     /// Removes what [`make`] made. The failure that leads here is the one to report.
     pub(crate) fn undo(&self) {
+        if let Some(unit) = &self.unit {
+            unit.holder.end();
+            let _second = unit.scope.stop();
+        }
         let _second = self.new.delete();
     }
+
+    /// Ends what held the place, now that init is in it.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let Some(unit) = &self.unit else {
+            return Ok(());
+        };
+        unit.holder.end();
+        let Some(then) = &unit.then else {
+            return Ok(());
+        };
+        let set = unit.scope.update(&self.cgroup, then);
+        set.and_then(|()| self.cgroup.update(then))
+            .context(applying)
+    }
+}
+
+fn applying() -> String {
+    "apply cgroup configuration".to_owned()
 }
 
 /// Makes the group, or takes the one that is there if nobody is in it. A caller without the right to make one goes without, if
 /// the config asks for neither a place nor a limit.
-pub(crate) fn make(cgroup: &Cgroup, spec: &ValidSpec) -> Result<Made> {
-    let applying = || "apply cgroup configuration".to_owned();
-    let linux = spec.linux();
-    let resources = linux
+pub(crate) fn make(prepared: &Prepared) -> Result<Made> {
+    let Prepared {
+        spec,
+        cgroup,
+        scope,
+        ..
+    } = prepared;
+    let resources = spec
+        .linux()
         .and_then(|l| l.resources().clone())
         .unwrap_or_default();
+    if let Some(scope) = scope {
+        return make_unit(scope, cgroup, spec, &rounded(&resources));
+    }
     let cgroup::Made { new, all } = match cgroup.create(&resources) {
         Err(e) if e.is_permission() && !kernel::identity::is_host_root() => {
-            let place = linux.and_then(|l| l.cgroups_path().as_ref());
-            if place.is_some_and(|path| !path.as_os_str().is_empty()) {
-                return Err(e).context(applying);
-            }
-            if limits(&resources) {
-                return Err(e).context(|| {
-                    "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
-                        .to_owned()
-                });
-            }
-            return Ok(Made {
-                cgroup: Cgroup::none(),
-                new: Cgroup::none(),
-            });
+            return without(spec, &resources, e);
         }
         other => other.context(applying)?,
     };
     let made = Made {
         cgroup: cgroup.clone(),
         new,
+        unit: None,
     };
     let set = || -> Result<()> {
         if !all {
             refuse_if_used(cgroup)?;
         }
-        if let Some(user) = owner(spec) {
-            cgroup.delegate(user).context(applying)?;
-        }
-        cgroup.limit(&resources).context(applying)
+        set(cgroup, spec, &resources)
     };
-    match set() {
-        Ok(()) => Ok(made),
+    set().inspect_err(|_| made.undo()).map(|()| made)
+}
+
+fn set(cgroup: &Cgroup, spec: &ValidSpec, resources: &LinuxResources) -> Result<()> {
+    if let Some(user) = owner(spec) {
+        cgroup.delegate(user).context(applying)?;
+    }
+    cgroup.limit(resources).context(applying)
+}
+
+/// No group for a caller who may make none, unless one is needed.
+fn without(spec: &ValidSpec, resources: &LinuxResources, refusal: cgroup::Error) -> Result<Made> {
+    let place = spec.linux().and_then(|l| l.cgroups_path().as_ref());
+    if place.is_some_and(|path| !path.as_os_str().is_empty()) {
+        return Err(refusal).context(applying);
+    }
+    if limits(resources) {
+        return Err(refusal).context(|| {
+            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
+                .to_owned()
+        });
+    }
+    Ok(Made::none())
+}
+
+/// Has systemd make the group around a process that holds its place, and sets in it what systemd does not.
+fn make_unit(
+    scope: &Scope,
+    cgroup: &Cgroup,
+    spec: &ValidSpec,
+    resources: &LinuxResources,
+) -> Result<Made> {
+    let further = annotations(&spec.spec)
+        .into_iter()
+        .filter_map(|(key, value)| Property::from_annotation(key, value).transpose())
+        .collect::<cgroup::Result<Vec<_>>>()
+        .context(|| "config.json: /annotations".to_owned())?;
+    let holder = Holder::start()?;
+    // One process more than the config may allow.
+    let (first, then) = with_room(resources);
+    let mut made = Made {
+        cgroup: cgroup.clone(),
+        new: Cgroup::none(),
+        unit: None,
+    };
+    let started = scope.start(holder.pid, cgroup.layout(), &first, &further);
+    if let Err(error) = started {
+        holder.end();
+        return Err(error).context(applying);
+    }
+    made.unit = Some(Held {
+        scope: scope.clone(),
+        holder,
+        then,
+    });
+    let fill = || -> Result<Cgroup> {
+        let new = cgroup.create(&first).context(applying)?.new;
+        set(cgroup, spec, &first)?;
+        Ok(new)
+    };
+    match fill() {
+        Ok(new) => {
+            made.new = new;
+            Ok(made)
+        }
         Err(failure) => {
             made.undo();
             Err(failure)
         }
+    }
+}
+
+/// The resources with room for two processes, and what is to be set once one is enough.
+fn with_room(resources: &LinuxResources) -> (LinuxResources, Option<LinuxResources>) {
+    let tight = resources
+        .pids()
+        .as_ref()
+        .is_some_and(|p| matches!(p.limit(), 0 | 1));
+    let two = LinuxPidsBuilder::default().limit(2).build();
+    let (true, Ok(two)) = (tight, two) else {
+        return (resources.clone(), None);
+    };
+    let mut first = resources.clone();
+    first.set_pids(Some(two));
+    let mut then = LinuxResources::default();
+    then.set_devices(None);
+    then.set_pids(*resources.pids());
+    (first, Some(then))
+}
+
+/// A process that does nothing, until it is told to end or its parent is gone.
+#[derive(Debug)]
+struct Holder {
+    pid: i32,
+    ours: UnixStream,
+}
+
+impl Holder {
+    fn start() -> Result<Self> {
+        let starting = || phrases::CANNOT_START.to_owned();
+        let (ours, mut theirs) = UnixStream::pair().context(starting)?;
+        match clone3(Clone::default()).context(starting)? {
+            Forked::Parent { pid, .. } => Ok(Self { pid, ours }),
+            Forked::Child => {
+                drop(ours);
+                // Its end is what there is to read.
+                let _over = theirs.read(&mut [0]);
+                kernel::process::exit_now(0)
+            }
+        }
+    }
+
+    /// Ends it, and returns when it is gone.
+    fn end(&self) {
+        let _gone = self.ours.shutdown(std::net::Shutdown::Both);
+        let _reaped = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(self.pid), None);
     }
 }
 

@@ -65,7 +65,7 @@ fn a_read_only_group_is_not() {
 }
 
 /// A bundle that user 1000 can run, with a user namespace of its own.
-fn rootless() -> Bundle {
+pub(crate) fn rootless(script: &str) -> Bundle {
     let mut bundle = Bundle::new("");
     std::fs::remove_file(bundle.dir.path().join("config.json")).unwrap();
     let spec = Command::new(RUNTIME)
@@ -76,8 +76,7 @@ fn rootless() -> Bundle {
     let text = std::fs::read(bundle.dir.path().join("config.json")).unwrap();
     bundle.config = serde_json::from_slice(&text).unwrap();
     bundle.config["process"]["terminal"] = json!(false);
-    bundle.config["process"]["args"] =
-        json!(["/bin/sh", "-c", "cat /proc/self/cgroup; sleep 0 & wait"]);
+    bundle.config["process"]["args"] = json!(["/bin/sh", "-c", script]);
     // The host's /sys is no matter of cgroups.
     let mounts = bundle.config["mounts"].as_array_mut().unwrap();
     mounts.retain(|mount| mount["destination"] != "/sys");
@@ -108,7 +107,7 @@ fn run_as_user(bundle: &Bundle) -> std::process::Output {
 
 #[test]
 fn a_user_without_a_group_runs_without_one_unless_one_is_asked_for() {
-    let mut bundle = rootless();
+    let mut bundle = rootless("cat /proc/self/cgroup; sleep 0 & wait");
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
     let out = run_as_user(&bundle);
     assert_eq!(text(&out.stdout), own, "{}", text(&out.stderr));
@@ -130,7 +129,7 @@ fn a_user_without_a_group_runs_without_one_unless_one_is_asked_for() {
 
 #[test]
 fn a_user_uses_the_group_that_was_handed_over() {
-    let mut bundle = rootless();
+    let mut bundle = rootless("cat /proc/self/cgroup; sleep 0 & wait");
     let top = std::path::PathBuf::from(format!("/sys/fs/cgroup/runc-rs-test-{}", bundle.id));
     std::fs::create_dir_all(top.join("box")).unwrap();
     for dir in [top.clone(), top.join("box")] {

@@ -4,11 +4,17 @@
     reason = "a test that cannot set up its case has failed"
 )]
 
+mod apparmor;
+#[expect(
+    dead_code,
+    reason = "what the bundle of the other suite can do is not all needed here"
+)]
 #[path = "../runtime/bundle.rs"]
 mod bundle;
 mod delegation;
 mod limits;
 mod places;
+mod systemd;
 
 use std::path::{Path, PathBuf};
 

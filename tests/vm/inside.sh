@@ -22,7 +22,8 @@ echo "vm: $(uname -r), $(stat -fc %T /sys/fs/cgroup), controllers $(cat /sys/fs/
 while IFS='|' read -r name directory program; do
 	echo "     Running vm $name"
 	cd "$directory" || continue
-	timeout --kill-after=10 "${VM_TEST_TIMEOUT:-300}" "$program" || echo "vm: $name ended with status $?"
+	# shellcheck disable=SC2086 # arguments are words
+	timeout --kill-after=10 "$VM_TEST_TIMEOUT" "$program" $VM_ARGUMENTS || echo "vm: $name ended with status $?"
 done </payload/programs
 sed 's/^/vm: skipped /' "$TESTS_SKIPPED"
 echo 'vm: end'

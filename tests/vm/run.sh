@@ -11,7 +11,7 @@
 #    inside.sh runs the programs and prints what they print.
 #
 # PROGRAM narrows the run to test programs of that name, as in
-# cgroup/limits_hold. The output is cargo's, so that the results can be
+# cgroup/limits_hold, and VM_ARGUMENTS is given to each. The output is cargo's, so that the results can be
 # counted the same way; `vm: end` is its last line.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -24,7 +24,7 @@ target=$(cd "$target" && pwd)
 built=$target/x86_64-unknown-linux-gnu/debug
 machine=$target/vm
 # Longest that a run may take; without KVM it takes some five minutes.
-patience=${VM_PATIENCE:-1200}
+patience=${VM_PATIENCE:-1800}
 
 # package | its test programs (all, or those named) | those that run nowhere else
 suites() {
@@ -65,42 +65,55 @@ accelerator() {
 	echo '-accel tcg,thread=multi -cpu max'
 }
 
-# What cargo built of a package: directory|name|program, for each test program.
-programs() { # PACKAGE [TEST...]
-	local package=$1 kind
-	shift
-	for kind in --tests "${@/#/--test=}"; do
-		"$cargo" build "$kind" --quiet --message-format=json -p "$package"
-	done |
-		sed -nE 's/.*"manifest_path":"([^"]*)\/Cargo.toml","target":\{"kind":\["[a-z-]*"[^}]*"name":"([^"]*)","src_path".*"overflow_checks":[a-z]*,"test":true\}.*"executable":"([^"]*)".*/\1|\2|\3/p'
+# Test programs as cargo has built them: directory|name|program.
+programs() {
+	sed -nE 's/.*"manifest_path":"([^"]*)\/Cargo.toml","target":\{"kind":\["[a-z-]*"[^}]*"name":"([^"]*)","src_path".*"overflow_checks":[a-z]*,"test":true\}.*"executable":"([^"]*)".*/\1|\2|\3/p' | sort -u
+}
+
+# Builds what is wanted, in as few steps as cargo needs for it.
+build() { # [WANTED...]
+	local package names only packages=() extra=()
+	while IFS='|' read -r package names only; do
+		[ $# -eq 0 ] || [[ " $*" == *" $package/"* ]] || continue
+		packages+=("--package=$package")
+		[ -z "$only" ] || extra+=("$package $only")
+	done < <(suites)
+	"$cargo" build --tests --quiet --message-format=json "${packages[@]}" || return
+	for only in "${extra[@]}"; do
+		# shellcheck disable=SC2086 # names are words
+		set -- $only
+		package=$1
+		shift
+		"$cargo" build "${@/#/--test=}" --quiet --message-format=json --package="$package" || return
+	done
 }
 
 fill() { # DISK WANTED...
-	local disk=$1 package names only directory name program
+	local disk=$1 package names directory name program
 	shift
 	local tree=$disk/tree
 	mkdir -p "$tree$repository" "$tree$built/deps" "$tree$target/tools"
 	printf '%s\n' "$repository" "$target" >"$disk/paths"
 	git ls-files -z | tar --null --files-from=- -c 2>/dev/null | tar -x -C "$tree$repository"
 	for program in runc-rs containerd-shim-runc-rs-v2 containerd-lite ctl; do
-		strip -o "$tree$built/$program" "$built/$program" || return
+		[ ! -e "$built/$program" ] || strip -o "$tree$built/$program" "$built/$program" || return
 	done
 	cp "$(static_busybox)" "$tree$target/tools/busybox"
 	cp tests/vm/inside.sh "$disk/"
+	build "$@" >"$disk/built" || return
 	: >"$disk/programs"
-	while IFS='|' read -r package names only; do
-		[ $# -eq 0 ] || [[ " $*" == *" $package/"* ]] || continue
-		# shellcheck disable=SC2086 # names are words
-		while IFS='|' read -r directory name program; do
-			[ "$names" = '*' ] || [[ " $names " == *" $name "* ]] || continue
-			[ $# -eq 0 ] || [[ " $* " == *" $package/$name "* ]] || continue
-			strip -o "$tree$program" "$program" || return
-			echo "$package/$name|$directory|$program" >>"$disk/programs"
-		done < <(programs "$package" $only | sort -u)
-	done < <(suites)
+	while IFS='|' read -r directory name program; do
+		package=${directory##*/}
+		names=$(suites | sed -n "s/^$package|\([^|]*\)|.*/\1/p")
+		[ "$names" = '*' ] || [[ " $names " == *" $name "* ]] || continue
+		[ $# -eq 0 ] || [[ " $* " == *" $package/$name "* ]] || continue
+		strip -o "$tree$program" "$program" || return
+		echo "$package/$name|$directory|$program" >>"$disk/programs"
+	done < <(programs <"$disk/built")
+	rm "$disk/built"
 	cat >"$disk/environment" <<-VARIABLES
 		export CARGO_TARGET_DIR=$target PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-		export HOME=/root VM_TEST_TIMEOUT=${VM_TEST_TIMEOUT:-300} RUST_BACKTRACE=${RUST_BACKTRACE:-0}
+		export HOME=/root VM_ARGUMENTS="${VM_ARGUMENTS:-}" VM_TEST_TIMEOUT=${VM_TEST_TIMEOUT:-600} RUST_BACKTRACE=0
 	VARIABLES
 	[ -s "$disk/programs" ]
 }
@@ -111,7 +124,9 @@ if ! "${as_root[@]}" env VM_BUSYBOX="$(static_busybox)" VM_MIRROR="${VM_MIRROR:-
 fi
 run=$(mktemp -d "$target/vm-run.XXXXXX")
 trap '"${as_root[@]}" rm -rf "$run"' EXIT
-if ! "$cargo" build --workspace --bins --quiet || ! fill "$run/disk" "$@"; then
+bins=(--workspace)
+[ $# -eq 0 ] || [[ " $*" == *' shim/'* || " $*" == *' tests/'* ]] || bins=(--package=runc-rs)
+if ! "$cargo" build "${bins[@]}" --bins --quiet || ! fill "$run/disk" "$@"; then
 	echo 'vm: there is nothing to run' >&2
 	exit 1
 fi
@@ -130,7 +145,7 @@ TMPDIR=$run "${as_root[@]}" timeout --kill-after=10 "$patience" qemu-system-x86_
 	-drive "file=$machine/root.img,format=raw,if=virtio,snapshot=on" \
 	-drive "file=$run/disk.img,format=raw,if=virtio,snapshot=on" \
 	-device virtio-rng-pci \
-	-serial "file:$run/console" -serial stdio </dev/null | tr -d '\r' | tee "$run/said"
+	-serial "file:$run/console" -serial stdio </dev/null | sed -u 's|\r||' | tee "$run/said"
 if ! grep -qx 'vm: end' "$run/said"; then
 	echo "vm: did not get to its end; the console's last lines:"
 	tail -n 40 "$run/console"

@@ -109,7 +109,8 @@ impl Connection {
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
-    /// Sends a method call and returns what is answered. An error that is answered is [`Refusal`] or the name and words of it.
+    /// Sends a method call and returns what is answered. An error that is answered keeps its
+    /// name ([`Error::answer`]).
     pub(crate) fn call(&mut self, call: &Message) -> Result<Vec<Value>> {
         self.serial += 1;
         let serial = self.serial;

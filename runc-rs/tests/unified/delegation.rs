@@ -129,7 +129,7 @@ fn a_user_without_a_group_runs_without_one_unless_one_is_asked_for() {
 
 #[test]
 fn a_user_uses_the_group_that_was_handed_over() {
-    let mut bundle = rootless("cat /proc/self/cgroup; sleep 0 & wait");
+    let mut bundle = rootless("read place < /proc/self/cgroup; echo $place; sleep 0 & wait");
     let top = std::path::PathBuf::from(format!("/sys/fs/cgroup/runc-rs-test-{}", bundle.id));
     std::fs::create_dir_all(top.join("box")).unwrap();
     for dir in [top.clone(), top.join("box")] {

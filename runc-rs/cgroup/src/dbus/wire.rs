@@ -35,7 +35,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// A variant of text.
+    /// Text.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Value::Str(text.into())
     }

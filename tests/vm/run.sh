@@ -31,9 +31,7 @@ suites() {
 	cat <<-'TABLE'
 		kernel|*|
 		cgroup|*|
-		runc-rs|*|unified
-		shim|*|
-		tests|runtime containers|
+		runc-rs|runc_rs unified|unified
 	TABLE
 }
 

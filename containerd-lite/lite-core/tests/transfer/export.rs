@@ -38,7 +38,7 @@ async fn what_is_exported_is_imported_under_all_of_its_names() {
     };
     // The other platform of the index was never pulled.
     let archive = exported(&stores, std::slice::from_ref(&one), None);
-    assert_eq!(archive, exported(&stores, &[one.clone()], None));
+    assert_eq!(archive, exported(&stores, std::slice::from_ref(&one), None));
     let fresh = Stores::new();
     let images = import(&fresh.core, &fresh.ns, archive.as_slice())
         .await

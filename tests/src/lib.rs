@@ -15,7 +15,7 @@
 //! - [`registry`], [`containerd`], [`bundle`]: the counterparts.
 //! - [`enclosure`], [`dockerd`], [`podman`]: callers that would reach for
 //!   the machine's own network and directories, shut in.
-//! - [`bench`]: the parts of the benchmark.
+//! - [`mod@bench`]: the parts of the benchmark.
 
 pub mod bench;
 pub mod bundle;

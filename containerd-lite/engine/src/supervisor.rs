@@ -233,7 +233,9 @@ pub(crate) fn spawn(engine: Engine, mut record: Record, plan: Plan) -> Handle {
         last_delay: Duration::ZERO,
         checks: None,
     };
-    tokio::spawn(supervisor.run(plan));
+    // Asked here, not in the task: by the time that runs, the daemon may have opened.
+    let with_daemon = supervisor.engine.is_opening();
+    tokio::spawn(supervisor.run(plan, with_daemon));
     Handle {
         commands: sender,
         view,
@@ -241,8 +243,8 @@ pub(crate) fn spawn(engine: Engine, mut record: Record, plan: Plan) -> Handle {
 }
 
 impl Supervisor {
-    async fn run(mut self, plan: Plan) {
-        self.begin(plan).await;
+    async fn run(mut self, plan: Plan, with_daemon: bool) {
+        self.begin(plan, with_daemon).await;
         loop {
             let gone = tokio::select! {
                 biased; // an end that has already happened is seen before a command
@@ -267,9 +269,10 @@ impl Supervisor {
         }
     }
 
-    async fn begin(&mut self, plan: Plan) {
+    async fn begin(&mut self, plan: Plan, with_daemon: bool) {
         match plan {
-            Plan::Keep => self.start_with_daemon(),
+            Plan::Keep if with_daemon => self.start_with_daemon(),
+            Plan::Keep => {}
             Plan::Watch(_) => {
                 self.store(None).await;
                 self.watch();

@@ -280,13 +280,11 @@ impl ContentStore {
     /// NotFound; Unavailable while it is being written.
     pub fn abort(&self, ns: &Namespace, reference: &str) -> Result<()> {
         let _writer = ingest::Writing::claim(self, ns, reference)?;
-        let id = self.0.db.write(|tx| {
-            let found =
-                ingest::find(tx, ns, reference)?.ok_or_else(|| ingest::not_found(reference))?;
-            ingest::forget(tx, ns, reference)?;
-            Ok(found.id)
-        })?;
-        remove_if_there(&self.0.ingest(id)).map(|_| ())
+        let found = self.0.db.read(|tx| ingest::find(tx, ns, reference))?;
+        let found = found.ok_or_else(|| ingest::not_found(reference))?;
+        // The space first: with a full disk the database cannot be written.
+        remove_if_there(&self.0.ingest(found.id))?;
+        self.0.db.write(|tx| ingest::forget(tx, ns, reference))
     }
 
     fn status_of(&self, record: ingest::Record) -> IngestStatus {

@@ -135,6 +135,7 @@ async fn transfer(
         reference,
         lease: lease.id(),
         report,
+        claims: std::sync::Arc::default(),
     };
     let brought = bring(&fetch, target, bytes, platform).await;
     // Over before the outcome is told: a collection then finds what a failed

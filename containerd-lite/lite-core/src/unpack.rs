@@ -231,10 +231,29 @@ impl Unpacking<'_> {
     }
 
     fn drop_partial(&self, key: &str) {
+        // The space first: with a full disk the database cannot be written.
+        if let Ok(dir) = self.snapshots.upper_dir(self.ns, self.snapshotter, key)
+            && let Err(err) = empty(&dir)
+        {
+            tracing::warn!(error = %err, key, "cannot empty a partial snapshot");
+        }
         if let Err(err) = self.snapshots.remove(self.ns, self.snapshotter, key) {
             tracing::warn!(error = %crate::error::chain(&err as &Error), key, "cannot remove a partial snapshot");
         }
     }
+}
+
+/// Removes everything in `dir`.
+fn empty(dir: &std::path::Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Different for every call in this process, and most likely between two.

@@ -124,7 +124,7 @@ impl Supervisor {
         let run = &self.record.run;
         let again = self.record.phase == Phase::Exited
             && (run.restarting || restart::with_daemon(self.record.host.restart, run.stopped));
-        if again && self.engine.is_opening() {
+        if again {
             self.record.run.restarting = true;
             self.restart_in(Duration::ZERO);
         }

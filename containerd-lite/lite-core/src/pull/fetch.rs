@@ -5,6 +5,7 @@
 //! network waits. When the task goes away, the queue closes, and the thread
 //! leaves the ingest as it is, to be resumed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -46,6 +47,8 @@ pub(super) struct Fetch<'a> {
     pub(super) reference: &'a Reference,
     pub(super) lease: &'a str,
     pub(super) report: &'a Reporter,
+    /// Shared by every ingest that is just being opened.
+    pub(super) claims: Arc<()>,
 }
 
 /// What travels from the network to the disk.
@@ -175,6 +178,13 @@ impl Fetch<'_> {
 
     /// Drops the partial ingests of `blobs`.
     pub(super) async fn give_space_back(&self, blobs: &[(Descriptor, BlobRole)]) {
+        // An ingest that is just being opened, for a download that has been given up, would come after its removal.
+        for _ in 0..ABORT_ATTEMPTS {
+            if Arc::strong_count(&self.claims) == 1 {
+                break;
+            }
+            tokio::time::sleep(WAIT_STEP / 2).await;
+        }
         for (descriptor, role) in blobs {
             let reference = ref_of(descriptor, *role);
             for _ in 0..ABORT_ATTEMPTS {
@@ -184,7 +194,9 @@ impl Fetch<'_> {
                     reference.clone(),
                 );
                 match blocking(move || content.abort(&ns, &reference)).await {
-                    Err(err) if err.kind() == Kind::Unavailable => {
+                    Err(err)
+                        if matches!(err.kind(), Kind::Unavailable | Kind::ResourceExhausted) =>
+                    {
                         tokio::time::sleep(WAIT_STEP / 2).await
                     }
                     _ => break,
@@ -236,8 +248,9 @@ impl Fetch<'_> {
             self.lease.to_owned(),
         );
         let (reference, expected) = (ref_of(descriptor, role), descriptor.clone());
-        blocking(
-            move || match content.ingest(&ns, Some(&lease), &reference, Some(&expected)) {
+        let claiming = Arc::clone(&self.claims);
+        blocking(move || {
+            let claimed = match content.ingest(&ns, Some(&lease), &reference, Some(&expected)) {
                 Ok(ingest) => Ok(Claim::Open(Box::new(ingest))),
                 Err(err) if err.kind() == Kind::AlreadyExists => present(&content, &ns, &expected),
                 Err(err) if err.kind() == Kind::Unavailable => {
@@ -248,8 +261,10 @@ impl Fetch<'_> {
                     Ok(Claim::Taken(offset, err))
                 }
                 Err(err) => Err(err),
-            },
-        )
+            };
+            drop(claiming);
+            claimed
+        })
         .await
     }
 

@@ -31,7 +31,7 @@ suites() {
 	cat <<-'TABLE'
 		kernel|*|
 		cgroup|*|
-		runc-rs|runc_rs unified|unified
+		runc-rs|unified|unified
 	TABLE
 }
 

@@ -75,6 +75,10 @@ fn supervise(command: &mut Command) -> io::Result<u8> {
         })
     })?;
     let child = Pid::from_raw(child.id().cast_signed());
+    // One that ended while the other thread was there told that one, which does not listen.
+    if let Some(code) = reap(child)? {
+        return Ok(code);
+    }
     loop {
         match all.wait()? {
             Signal::SIGCHLD => {

@@ -115,7 +115,7 @@ pub(crate) struct StatsArgs {
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
 pub(crate) struct PruneContainersArgs {
-    /// Provide filter values (e.g. "until=<timestamp>")
+    /// Provide filter values (e.g. "until=TIMESTAMP")
     #[arg(long, value_name = "filter", action = ArgAction::Append)]
     pub(crate) filter: Vec<String>,
     /// Do not prompt for confirmation

@@ -91,7 +91,7 @@ pub(crate) struct PruneVolumesArgs {
     /// Remove all unused volumes, not just anonymous ones
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Provide filter values (e.g. "label=<label>")
+    /// Provide filter values (e.g. "label=LABEL")
     #[arg(long, value_name = "filter", action = ArgAction::Append)]
     pub(crate) filter: Vec<String>,
     /// Do not prompt for confirmation

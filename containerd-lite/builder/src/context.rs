@@ -165,14 +165,6 @@ impl Context {
         })
     }
 
-    /// Reads a small text of the context; `None` if there is no such file.
-    ///
-    /// # Errors
-    /// What the client says.
-    pub async fn exists(&self, path: &str) -> bool {
-        self.state.lock().await.listed.contains_key(path)
-    }
-
     async fn fetch(&self, path: &str, store: &Path) -> Result<String> {
         let context = || format!("receive {path} of the context");
         let mut pieces = self.client.read(path).await?;

@@ -6,7 +6,8 @@
 # 1. packages: installs what the tests need (tests/setup/packages.sh).
 # 2. checks: fmt, clippy, rustdoc, cargo-deny; each counts as one test.
 # 3. tests: unit, integration and black-box tests of the whole workspace,
-#    with the programs built beforehand in the same profile.
+#    with the programs built beforehand in the same profile; the shim's once
+#    more with runc-rs in runc's place.
 # 4. machine: some of them again in a virtual machine (tests/vm/run.sh), and
 #    those that need cgroup v2, systemd or AppArmor.
 # 5. fuzzing: each target of tests/fuzz counts as one test, for FUZZ_SECONDS.
@@ -21,6 +22,7 @@ cargo=${CARGO:-cargo}
 target=${CARGO_TARGET_DIR:-$PWD/target}
 mkdir -p "$target"
 log=$target/test-log.txt
+shim_log=$target/shim-log.txt
 machine_log=$target/vm-log.txt
 export TESTS_SKIPPED=$target/test-skipped.txt
 TESTS_IGNORED=$target/test-ignored.txt
@@ -93,6 +95,19 @@ run_tests() {
 	if [ "$ended" -ne 0 ] && [ "$counted_failed" -eq 0 ]; then
 		failed=$((failed + 1))
 		failures+=("$cargo test ended with status $ended")
+	fi
+}
+
+# The shim's own suite has Debian's runc below it; here it has runc-rs.
+run_shim_on_runc_rs() {
+	local runtime=$target/x86_64-unknown-linux-gnu/debug/runc-rs ended=0
+	printf '\n== shim: its suite with runc-rs as the runtime\n'
+	SHIM_TEST_RUNTIME=$(realpath "$runtime") timeout --foreground 900 \
+		"$cargo" test --workspace --test shim --no-fail-fast 2>&1 | tee "$shim_log" || ended=${PIPESTATUS[0]}
+	count "$shim_log" 'runc-rs: '
+	if [ "$ended" -ne 0 ] && [ "$counted_failed" -eq 0 ]; then
+		failed=$((failed + 1))
+		failures+=("runc-rs: the shim's suite ended with status $ended")
 	fi
 }
 
@@ -173,11 +188,12 @@ all)
 	fi
 	run_checks
 	run_tests
+	run_shim_on_runc_rs
 	run_machine
 	run_fuzz
 	;;
 *)
-	sed -n '2,17s/^# \{0,1\}//p' "$0" >&2
+	sed -n '2,18s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 	;;
 esac

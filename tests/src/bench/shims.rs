@@ -34,7 +34,7 @@ const THEIRS: Shim = Shim {
 const OUTPUT_BYTES: &str = "1073741824";
 
 /// Idle shims at once in the contest of memory.
-const MANY: usize = 20;
+const MANY: usize = 100;
 
 /// Health checks in one round.
 const CHECKS: usize = 10;
@@ -179,7 +179,7 @@ pub fn memory_of_one(containerd: &Containerd) -> Contest<'_> {
 #[must_use]
 pub fn memory_of_many(containerd: &Containerd) -> Contest<'_> {
     contest(
-        "PSS of 20 idle shims, sum",
+        "PSS of 100 idle shims, sum",
         Unit::Kibibytes,
         1,
         |shim, _| memory(containerd, shim, MANY),

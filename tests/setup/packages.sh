@@ -77,9 +77,14 @@ working_criu() {
 unpack_criu() {
 	local scratch mirror file
 	scratch=$(mktemp -d)
-	mirror=$(sed -nE 's/^(URIs: *|deb +(\[[^]]*\] +)?)([^ ]+).*/\3/p' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -1)
+	# Where this machine has its Debian from: the lists were fetched by now.
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p)
+	if [ -z "$mirror" ]; then
+		echo 'packages: no mirror of Debian is configured; install a criu that works with this kernel by hand' >&2
+		return 1
+	fi
 	mkdir -p "$scratch"/{lists,archives}/partial "$scratch/cache" "$tools/criu"
-	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:?no mirror of Debian is configured} sid main" >"$scratch/sources.list"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >"$scratch/sources.list"
 	local apt=(apt-get -q -o Dir::Etc::SourceList="$scratch/sources.list" -o Dir::Etc::SourceParts=/dev/null
 		-o Dir::State::Lists="$scratch/lists" -o Dir::State::status=/dev/null -o Dir::Cache="$scratch/cache"
 		-o Dir::Cache::archives="$scratch/archives" -o Debug::NoLocking=1 -o APT::Sandbox::User=)

@@ -92,6 +92,54 @@ pub(crate) enum Command {
     Checkpoint(Box<CheckpointArgs>),
     /// Bring a container back out of a checkpoint
     Restore(Box<RestoreArgs>),
+    /// Mount in a running container, and take such mounts away again
+    #[command(subcommand)]
+    Mounts(MountsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MountsCommand {
+    /// Mount in a running container
+    ///
+    /// The mount is there until it is removed or the container ends; it is not part of the config. The target is looked up inside
+    /// the container and made where it is missing. What programs have open there they keep.
+    #[command(
+        after_help = "EXAMPLES:\n   mounts add web --source /srv/data --target /data --options ro,nosuid\n   mounts add web --type tmpfs --target /scratch --options size=64m,mode=700"
+    )]
+    Add(AddMountArgs),
+    /// Take away a mount that was added
+    ///
+    /// Programs that have files of it open keep them until they close them; nobody else finds it any more.
+    Remove(RemoveMountArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddMountArgs {
+    /// Container id
+    pub(crate) id: String,
+    /// File or directory of the host; for other types than bind what the filesystem takes as its source
+    #[arg(long, value_name = "PATH")]
+    pub(crate) source: Option<PathBuf>,
+    /// Where in the container, from its root
+    #[arg(long, value_name = "PATH")]
+    pub(crate) target: PathBuf,
+    /// Filesystem, or bind
+    #[arg(long = "type", value_name = "TYPE", default_value = "bind")]
+    pub(crate) kind: String,
+    /// Options as in a config's mounts, separated by commas: ro, rbind, nosuid, idmap, size=64m and so on
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    pub(crate) options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveMountArgs {
+    /// Also a mount that the container was created with, or made itself
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Container id
+    pub(crate) id: String,
+    /// Where it is in the container
+    pub(crate) target: PathBuf,
 }
 
 #[derive(Debug, Args)]

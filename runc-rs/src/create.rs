@@ -481,6 +481,7 @@ pub(crate) fn record(
         namespace_paths,
         external_descriptors,
         intel_rdt_path: String::new(),
+        added_mounts: Vec::new(),
         spec: spec.spec.clone(),
     })
 }

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
 use cgroup::systemd::Scope;
-use oci_spec::runtime::Spec;
+use nix::fcntl::{Flock, FlockArg};
+use oci_spec::runtime::{Mount, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Context, Failure, Result};
@@ -59,8 +60,20 @@ pub(crate) struct Record {
     pub(crate) namespace_paths: BTreeMap<String, String>,
     pub(crate) external_descriptors: Vec<String>,
     pub(crate) intel_rdt_path: String,
+    /// What `mounts add` has mounted, in this order. Ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) added_mounts: Vec<AddedMount>,
     /// The config the container was created from. Ours.
     pub(crate) spec: Spec,
+}
+
+/// A mount that a running container was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AddedMount {
+    /// The kernel's, by which it is told from one that took its place.
+    pub(crate) number: u64,
+    /// As asked for.
+    pub(crate) mount: Mount,
 }
 
 /// A unit of systemd's.
@@ -160,6 +173,18 @@ impl Place {
     pub(crate) fn publish(&self) -> Result<()> {
         let file = self.dir.join("state.json");
         fs::rename(self.staged(), &file).context(|| format!("write {}", file.display()))
+    }
+
+    /// Held by whoever replaces the record by what it read and changed, so that no change of another's is lost.
+    pub(crate) fn lock(&self) -> Result<Flock<fs::File>> {
+        let dir = match fs::File::open(&self.dir) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return Err(Failure::new(phrases::DOES_NOT_EXIST));
+            }
+            other => other.context(|| format!("open {}", self.dir.display()))?,
+        };
+        Flock::lock(dir, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| Failure::because(format!("lock {}", self.dir.display()), errno))
     }
 
     fn staged(&self) -> PathBuf {

@@ -24,6 +24,8 @@ pub(crate) enum FromInit {
     Listener(i32),
     /// The mount of this number in the config is the detached one behind this descriptor of init's, and wants its owners.
     Mount { at: u32, number: i32 },
+    /// The mount that was asked for is there, or gone, and had this number.
+    Mounted(u64),
     /// Everything but exec is done.
     Ready,
     /// The step of this number did not succeed.
@@ -138,6 +140,7 @@ fn encode(message: &FromInit) -> Vec<u8> {
         FromInit::RunHooks => b"h".to_vec(),
         FromInit::MoveDevices => b"d".to_vec(),
         FromInit::Listener(number) => [b"l".as_slice(), &number.to_ne_bytes()].concat(),
+        FromInit::Mounted(number) => [b"n".as_slice(), &number.to_ne_bytes()].concat(),
         FromInit::Ready => b"r".to_vec(),
         FromInit::Failed {
             step,
@@ -182,6 +185,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<FromInit> {
         b'l' => Some(FromInit::Listener(i32::from_ne_bytes(
             rest.try_into().ok()?,
         ))),
+        b'n' => Some(FromInit::Mounted(u64::from_ne_bytes(rest.try_into().ok()?))),
         b'r' => Some(FromInit::Ready),
         b'f' => {
             let (step, rest) = rest.split_first_chunk::<4>()?;
@@ -213,6 +217,7 @@ mod tests {
             FromInit::Mount { at: 3, number: 9 },
             FromInit::MoveDevices,
             FromInit::Listener(9),
+            FromInit::Mounted(u64::MAX - 1),
             FromInit::Ready,
             FromInit::Failed {
                 step: 3,

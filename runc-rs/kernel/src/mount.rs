@@ -252,3 +252,57 @@ pub fn move_into(root: BorrowedFd<'_>) -> io::Result<()> {
     rustix::process::chdir("/")?;
     Ok(())
 }
+
+/// Which mount a descriptor is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number {
+    /// The mount's number. From kernel 6.8 on no other mount has or gets it until the next boot; before, it is free again once
+    /// the mount is gone.
+    pub number: u64,
+    /// Whether the descriptor is the mount's root.
+    pub is_root: bool,
+}
+
+/// The mount that `fd` is in. See `statx(2)`; kernel 5.8.
+///
+/// # Errors
+/// `ENOSYS` from a kernel that numbers no mounts.
+pub fn number(fd: BorrowedFd<'_>) -> io::Result<Number> {
+    const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path is a C string, and the kernel fills in one statx structure, which is what the pointer is to.
+    check(libc::c_long::from(unsafe {
+        libc::statx(
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_MNT_ID | STATX_MNT_ID_UNIQUE,
+            found.as_mut_ptr(),
+        )
+    }))?;
+    // SAFETY: it was zeroed, which is a valid value, and then filled in.
+    let found = unsafe { found.assume_init() };
+    if found.stx_mask & (libc::STATX_MNT_ID | STATX_MNT_ID_UNIQUE) == 0 {
+        return Err(io::Error::from_raw_os_error(libc::ENOSYS));
+    }
+    Ok(Number {
+        number: found.stx_mnt_id,
+        is_root: found.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0,
+    })
+}
+
+/// Detaches the mount whose root is `mount` (`MNT_DETACH`), and no other that may have taken its place since that was opened:
+/// the kernel is told by `proc`, a procfs that [`crate::path::open_proc`] has checked. Changes the working directory.
+///
+/// # Errors
+/// `EINVAL` if it is no root of a mount, or not of the calling namespace.
+pub fn detach_opened(proc: BorrowedFd<'_>, mount: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::fchdir(proc)?;
+    let path = format!("thread-self/fd/{}", mount.as_raw_fd());
+    let path = cstr(Path::new(&path))?;
+    // SAFETY: the path is a C string that outlives the call.
+    check(libc::c_long::from(unsafe {
+        libc::umount2(path.as_ptr(), libc::MNT_DETACH)
+    }))?;
+    Ok(())
+}

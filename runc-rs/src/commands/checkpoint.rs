@@ -39,6 +39,13 @@ pub(super) fn run(globals: &Globals, args: &CheckpointArgs) -> Result<()> {
             )));
         }
     }
+    // The bundle that it would be restored from does not know of them.
+    if let Some(added) = record.added_mounts.first() {
+        return Err(Failure::new(format!(
+            "checkpoint: {} was mounted by `mounts add`; take it away by `mounts remove` first",
+            added.mount.destination().display()
+        )));
+    }
     let common = &args.images;
     let images = Images::make(common.image_path.as_deref(), common.work_path.as_deref())?;
     let parent = args

@@ -9,6 +9,7 @@ mod features;
 mod help;
 mod kill;
 mod list;
+mod mounts;
 mod ps;
 mod restore;
 mod run;
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, MountsCommand};
 use crate::failure::{Context, Result};
 use crate::log::Log;
 use crate::phrases;
@@ -173,6 +174,8 @@ fn dispatch(command: Command, globals: &Globals) -> Result<u8> {
         }
         Command::Checkpoint(args) => done(checkpoint::run(globals, &args)),
         Command::Restore(args) => restore::run(globals, &args),
+        Command::Mounts(MountsCommand::Add(args)) => done(mounts::add(globals, &args)),
+        Command::Mounts(MountsCommand::Remove(args)) => done(mounts::remove(globals, &args)),
     }
 }
 

@@ -14,7 +14,9 @@ use crate::phrases;
 use crate::state::Status;
 
 pub(super) fn run(globals: &Globals, args: &UpdateArgs) -> Result<()> {
-    let (place, mut record) = globals.container(&args.id)?;
+    let (place, _) = globals.container(&args.id)?;
+    let _locked = place.lock()?;
+    let mut record = place.load()?;
     if place.status(&record)? == Status::Stopped {
         return Err(Failure::new(phrases::NOT_RUNNING));
     }

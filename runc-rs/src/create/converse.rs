@@ -54,7 +54,7 @@ pub(crate) fn converse(
             }
             Some(FromInit::Ready) => return Ok(()),
             Some(failed @ FromInit::Failed { .. }) => return Err(words(&failed, steps)),
-            Some(FromInit::Pid(_)) => {}
+            Some(FromInit::Pid(_) | FromInit::Mounted(_)) => {}
             None => {
                 return Err(Failure::new(format!(
                     "{}: init died before it was ready",

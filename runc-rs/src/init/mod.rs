@@ -7,6 +7,8 @@ mod copy_up;
 mod devices;
 mod hide;
 mod identity;
+pub(crate) mod late;
+mod mounting;
 mod places;
 mod program;
 mod rootfs;

@@ -152,6 +152,7 @@ fn facts() -> HostFacts {
         bounding: u64::MAX >> 23,
         apparmor: true,
         selinux: true,
+        landlock: 7,
     }
 }
 

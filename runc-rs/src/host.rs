@@ -27,6 +27,8 @@ pub(crate) struct HostFacts {
     pub(crate) bounding: u64,
     pub(crate) apparmor: bool,
     pub(crate) selinux: bool,
+    /// The version of Landlock; 0 for none.
+    pub(crate) landlock: u32,
 }
 
 /// The cgroup of a container, by its config or by its id; and the unit that it belongs to, where systemd is to make it.
@@ -87,5 +89,6 @@ pub(crate) fn facts(host: &Host, cgroup: &Cgroup) -> Result<HostFacts> {
         bounding: kernel::identity::bounding_set().context(|| "read bounding set".to_owned())?,
         apparmor: enabled("/sys/module/apparmor/parameters/enabled"),
         selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+        landlock: kernel::landlock::version(),
     })
 }

@@ -30,6 +30,8 @@ mod state;
 
 mod seccomp;
 
+mod landlock;
+
 mod plan;
 
 mod hooks;

@@ -7,6 +7,8 @@
 //! - without no-new-privileges the seccomp filter is loaded while `CAP_SYS_ADMIN` is still there; with it, last of all, so that
 //!   it need not allow what comes before. One that asks an agent comes before the wait for the start, after which nobody may be
 //!   there to hand the agent its descriptor;
+//! - Landlock's rules come after all that is written to the host's procfs, and before capabilities are dropped, as without
+//!   no-new-privileges they need `CAP_SYS_ADMIN`;
 //! - the program is looked up as the user who will run it.
 
 mod step;
@@ -21,6 +23,7 @@ use oci_spec::runtime::{Hook, LinuxDeviceType, LinuxPersonalityDomain};
 
 use crate::failure::{Failure, Result};
 use crate::host::HostFacts;
+use crate::landlock::{self, Policy};
 use crate::mount_options::{Mounting, What};
 use crate::process::ValidProcess;
 use crate::seccomp::Filter;
@@ -127,8 +130,27 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
     let start_hooks = hooks
         .and_then(|h| h.start_container().clone())
         .unwrap_or_default();
-    process(&mut steps, &spec.process, facts, seccomp, start_hooks)?;
+    let landlock = landlock::policy(
+        &spec.spec,
+        &spec.mounts,
+        spec.readonly_rootfs,
+        facts.landlock,
+    )?;
+    let around = Surroundings {
+        seccomp,
+        landlock,
+        start_hooks,
+    };
+    process(&mut steps, &spec.process, facts, around)?;
     Ok(steps)
+}
+
+/// What a process has from its container.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) seccomp: Filter,
+    pub(crate) landlock: Option<Policy>,
+    pub(crate) start_hooks: Vec<Hook>,
 }
 
 /// What an additional process of a running container must do.
@@ -136,7 +158,7 @@ pub(crate) fn plan_exec(
     valid: &ValidProcess,
     facts: &HostFacts,
     kinds: u64,
-    seccomp: Filter,
+    around: Surroundings,
     persona: Option<u64>,
     memory: Option<MemoryPolicy>,
 ) -> Result<Vec<Step>> {
@@ -161,7 +183,7 @@ pub(crate) fn plan_exec(
     }
     steps.extend(persona.map(|persona| Step::Personality { persona }));
     steps.extend(memory.map(Step::MemoryPolicy));
-    process(&mut steps, valid, facts, seccomp, Vec::new())?;
+    process(&mut steps, valid, facts, around)?;
     Ok(steps)
 }
 
@@ -342,9 +364,13 @@ fn process(
     steps: &mut Vec<Step>,
     valid: &ValidProcess,
     facts: &HostFacts,
-    seccomp: Filter,
-    start_hooks: Vec<Hook>,
+    around: Surroundings,
 ) -> Result<()> {
+    let Surroundings {
+        seccomp,
+        landlock,
+        start_hooks,
+    } = around;
     steps.extend(valid.scheduler.map(|attr| Step::Scheduler { attr }));
     steps.extend(
         valid
@@ -382,6 +408,7 @@ fn process(
     steps.push(Step::EnterDirectory {
         path: valid.cwd.clone(),
     });
+    steps.extend(landlock.map(Step::Landlock));
     if !valid.no_new_privileges && seccomp != Filter::Absent {
         steps.push(Step::Seccomp);
     }
@@ -421,6 +448,7 @@ mod tests {
             bounding: u64::MAX >> 23,
             apparmor: false,
             selinux: false,
+            landlock: 7,
         }
     }
 

@@ -13,6 +13,7 @@
 //! - [`protect`]: copies of the running program that nobody can write to
 //! - [`entry`]: the first instructions of the runtime, before the C library
 //! - [`filter`]: loading seccomp and device programs
+//! - [`landlock`]: rules about files that a process gives itself
 //! - [`sched`]: priorities, affinity and personality
 //! - [`signals`]: masks and signals as descriptors
 //! - [`netdev`]: the loopback device
@@ -24,6 +25,7 @@ pub mod clone;
 pub mod entry;
 pub mod filter;
 pub mod identity;
+pub mod landlock;
 pub mod memory;
 pub mod mount;
 pub mod netdev;

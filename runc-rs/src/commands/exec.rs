@@ -19,10 +19,12 @@ use crate::create::{
     write_pid_file,
 };
 use crate::failure::{Context, Failure, Result};
-use crate::host;
+use crate::host::{self, HostFacts};
 use crate::init::{Init, Starter};
+use crate::landlock::{self, Policy};
+use crate::mount_options::Mounting;
 use crate::phrases;
-use crate::plan::{Step, plan_exec};
+use crate::plan::{Step, Surroundings, plan_exec};
 use crate::process::{CapabilitySets, ValidProcess, capability_number, validate};
 use crate::seccomp::agent::Agent;
 use crate::seccomp::{self, Filter};
@@ -270,7 +272,12 @@ fn spawn(
             .log
             .debug(&format!("seccomp filter flags: {}", program.flags));
     }
-    let steps = plan_exec(valid, &facts, kinds, Filter::of(profile), persona, memory)?;
+    let around = Surroundings {
+        seccomp: Filter::of(profile),
+        landlock: landlock(record, &facts)?,
+        start_hooks: Vec::new(),
+    };
+    let steps = plan_exec(valid, &facts, kinds, around, persona, memory)?;
     let (preserved, env) = preserve(args.preserve_fds, &valid.env)?;
     let (channel, theirs) = Channel::pair().context(starting)?;
     let init = Init {
@@ -330,6 +337,20 @@ fn spawn(
             ))
         }
     }
+}
+
+/// The container's rules about files.
+fn landlock(record: &Record, facts: &HostFacts) -> Result<Option<Policy>> {
+    let mounts: Vec<Mounting> = record
+        .spec
+        .mounts()
+        .iter()
+        .flatten()
+        .map(|mount| Mounting::parse(mount, Path::new(record.bundle()), &record.config.rootfs))
+        .collect();
+    let root = record.spec.root().as_ref();
+    let readonly = root.and_then(|r| r.readonly()).unwrap_or(false);
+    landlock::policy(&record.spec, &mounts, readonly, facts.landlock)
 }
 
 /// Hands the descriptor of a filter that asks to its agent, for process `pid` of the container.

@@ -7,6 +7,7 @@ mod copy_up;
 mod devices;
 mod hide;
 mod identity;
+mod landlock;
 pub(crate) mod late;
 mod mounting;
 mod places;
@@ -225,6 +226,7 @@ impl Init<'_> {
                 Ok(())
             }
             Step::WorkingDirectory { path } => identity::working_directory(path, progress.entered),
+            Step::Landlock(policy) => landlock::restrict(policy),
             Step::Seccomp => self.load_filter(channel.as_ref()),
             Step::FindProgram => self.find_program(progress),
             Step::AwaitStart => self.await_start(channel),

@@ -6,6 +6,7 @@ use kernel::mount::Propagation;
 use oci_spec::runtime::Hook;
 
 use crate::host::CgroupView;
+use crate::landlock::Policy;
 use crate::mount_options::Mounting;
 use crate::number_set::NumberSet;
 use crate::process::{Identity, Rlimit};
@@ -149,6 +150,8 @@ pub(crate) enum Step {
     SeLinux {
         label: String,
     },
+    /// Rules about files, looked up from the container's root.
+    Landlock(Policy),
     Seccomp,
     Identity(Identity),
     /// Enter the working directory as root, who may go where the user may not, and see that it is inside; if root may not, the

@@ -139,6 +139,7 @@ impl fmt::Display for Step {
             Step::NoNewPrivileges => f.write_str("set no-new-privileges"),
             Step::AppArmor { profile } => write!(f, "apply apparmor profile {profile}"),
             Step::SeLinux { label } => write!(f, "apply selinux label {label}"),
+            Step::Landlock(policy) => write!(f, "restrict files by landlock: {policy}"),
             Step::Seccomp => f.write_str("load seccomp filter"),
             Step::Identity(who) => {
                 write!(f, "become {}:{}", who.uid, who.gid)?;

@@ -8,6 +8,7 @@ mod bundle;
 mod checkpoint;
 mod devices;
 mod fields;
+mod landlock;
 mod late_mounts;
 mod mounts;
 mod notify;

@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lite-core", &["proto", "ttrpc-wire", "kernel", "registry"]),
     ("builder", &["lite-core", "kernel"]),
     ("network", &["kernel"]),
+    ("cni", &["kernel"]),
     ("engine", &["lite-core", "builder", "network", "kernel"]),
     (
         "containerd-lite",
@@ -46,6 +47,7 @@ const SHARP: &[(&str, &[&str])] = &[
             "lite-core",
             "builder",
             "network",
+            "cni",
             "engine",
             "containerd-lite",
             "ctl",

@@ -17,6 +17,8 @@ mod spawn;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use id_maps::map_lines;
 
+use group::Made;
+
 pub(crate) use converse::{Wish, converse, start_and_hear};
 pub(crate) use sources::open_namespaces;
 
@@ -42,6 +44,7 @@ use crate::log::{Log, Precision, rfc3339};
 use crate::phrases;
 use crate::plan::{self, Choices, Step};
 use crate::process::ValidProcess;
+use crate::rdt::{self, Resctrl};
 use crate::seccomp::{self, agent::Agent};
 use crate::state::{
     ContainerId, Place, Record, RecordedConfig, StateDocument, Unit, annotations, process_start,
@@ -56,6 +59,8 @@ pub(crate) struct Prepared {
     pub(crate) cgroup: Cgroup,
     /// The unit that systemd makes the cgroup for.
     pub(crate) scope: Option<Scope>,
+    /// Where shares of cache and bandwidth are given, if the config wants any.
+    pub(crate) resctrl: Option<Resctrl>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -70,6 +75,7 @@ pub(crate) fn prepare(
     let path = spec.linux().and_then(|l| l.cgroups_path().as_deref());
     let host = host::cgroups()?;
     let (cgroup, scope) = host::cgroup(&host, path, choices.id, systemd)?;
+    let resctrl = resctrl(&spec)?;
     let facts = host::facts(&host, &cgroup)?;
     check_unified(&spec, &facts)?;
     warn_of_missing(&spec.process, &facts, log);
@@ -79,8 +85,19 @@ pub(crate) fn prepare(
         spec,
         cgroup,
         scope,
+        resctrl,
         steps,
     })
+}
+
+/// The machine's filesystem for shares of cache and bandwidth, for a config that wants some.
+fn resctrl(spec: &ValidSpec) -> Result<Option<Resctrl>> {
+    let Some(wanted) = spec.linux().and_then(|l| l.intel_rdt().as_ref()) else {
+        return Ok(None);
+    };
+    let machine = Resctrl::find();
+    rdt::check(wanted, machine.as_ref())?;
+    Ok(machine)
 }
 
 /// Files of version 2 mean nothing to version 1.
@@ -231,7 +248,7 @@ fn build(
     } else {
         Starter::Fifo(make_fifo(&place.fifo())?)
     };
-    let made = group::make(prepared)?;
+    let made = group::make(prepared, request.id.as_str())?;
     let cgroup = &made.cgroup;
     let shown = if cgroup.dirs().is_empty() {
         Some(show_own_groups(steps)?)
@@ -246,7 +263,7 @@ fn build(
             steps,
             args: &spec.process.args,
             env,
-            cgroup: cgroup.join_files().context(|| "join cgroup".to_owned())?,
+            cgroup: made.join_files()?,
             sources: sources::open(spec, &namespaces)?,
             namespaces,
             container: None,
@@ -262,7 +279,7 @@ fn build(
         let process = spawn::spawn(spec, cgroup, init)?;
         request.log.debug(phrases::DEBUG_CHILD);
         made.settle().inspect_err(|_| end(&process))?;
-        finish(request, place, prepared, cgroup, process)
+        finish(request, place, prepared, &made, process)
     };
     run().inspect_err(|_| made.undo())
 }
@@ -287,7 +304,7 @@ fn finish(
     request: Request<'_>,
     place: &Place,
     prepared: &Prepared,
-    cgroup: &Cgroup,
+    made: &Made,
     process: Spawned,
 ) -> Result<Created> {
     let Prepared { spec, steps, .. } = prepared;
@@ -299,7 +316,7 @@ fn finish(
             no_pivot: request.args.no_pivot,
             no_new_keyring: request.args.no_new_keyring,
         };
-        let staged = record(choices, prepared, cgroup, process.pid)
+        let staged = record(choices, prepared, made, process.pid)
             .and_then(|record| place.stage(&record).map(|()| record));
         converse(&process, steps, |wish| match wish {
             Wish::RunHooks => run_hooks(spec, id, process.pid),
@@ -432,11 +449,11 @@ fn ask_agent(spec: &ValidSpec, id: &str, pid: i32, listener: &OwnedFd) -> Result
     }
 }
 
-/// What is written down of a container in `cgroup` whose first process is `pid`.
+/// What is written down of a container in the groups `made` whose first process is `pid`.
 pub(crate) fn record(
     choices: Choices<'_>,
     prepared: &Prepared,
-    cgroup: &Cgroup,
+    made: &Made,
     pid: i32,
 ) -> Result<Record> {
     let spec = &prepared.spec;
@@ -473,14 +490,20 @@ pub(crate) fn record(
             no_new_keyring: choices.no_new_keyring,
         },
         rootless: kernel::identity::effective_user() != 0,
-        cgroup_paths: cgroup.dirs().clone(),
+        cgroup_paths: made.cgroup.dirs().clone(),
         systemd_unit: prepared.scope.as_ref().map(|scope| Unit {
             name: scope.unit().to_owned(),
             user: scope.user(),
         }),
         namespace_paths,
         external_descriptors,
-        intel_rdt_path: String::new(),
+        intel_rdt_path: made
+            .rdt
+            .as_ref()
+            .map(|g| g.path.clone())
+            .unwrap_or_default(),
+        intel_rdt_mon_path: made.rdt.as_ref().and_then(|g| g.monitor.clone()),
+        intel_rdt_own: made.rdt.as_ref().is_some_and(|g| g.own),
         added_mounts: Vec::new(),
         spec: spec.spec.clone(),
     })

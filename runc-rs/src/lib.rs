@@ -22,6 +22,8 @@ mod mount_options;
 mod number_set;
 mod process;
 
+mod rdt;
+
 mod bundle;
 mod validate;
 

@@ -59,7 +59,12 @@ pub(crate) struct Record {
     pub(crate) systemd_unit: Option<Unit>,
     pub(crate) namespace_paths: BTreeMap<String, String>,
     pub(crate) external_descriptors: Vec<String>,
-    pub(crate) intel_rdt_path: String,
+    pub(crate) intel_rdt_path: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) intel_rdt_mon_path: Option<PathBuf>,
+    /// Whether that group goes with the container. Ours.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) intel_rdt_own: bool,
     /// What `mounts add` has mounted, in this order. Ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) added_mounts: Vec<AddedMount>,
@@ -232,6 +237,12 @@ impl Place {
 impl Record {
     pub(crate) fn cgroup(&self) -> Cgroup {
         Cgroup::recorded(self.cgroup_paths.clone())
+    }
+
+    /// Its group for shares of cache and bandwidth.
+    pub(crate) fn rdt(&self) -> Option<(&Path, Option<&Path>)> {
+        let path = Some(self.intel_rdt_path.as_path()).filter(|p| !p.as_os_str().is_empty());
+        path.map(|path| (path, self.intel_rdt_mon_path.as_deref()))
     }
 
     pub(crate) fn scope(&self) -> Option<Scope> {

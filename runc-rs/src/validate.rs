@@ -14,6 +14,7 @@ use crate::bundle::Bundle;
 use crate::failure::{Failure, Result};
 use crate::mount_options::{Mounting, What};
 use crate::process::{self, ValidProcess};
+use crate::rdt;
 use settings::sysctls;
 
 /// Namespaces of a container.
@@ -269,11 +270,8 @@ fn check_names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
 
 /// What would be ignored is refused: a container without it is not the one that was asked for.
 fn check_supported(linux: Option<&Linux>) -> Result<()> {
-    if linux.is_some_and(|l| l.intel_rdt().is_some()) {
-        return Err(mistake(
-            "/linux/intelRdt",
-            "intelRdt is specified in config, but Intel RDT is not supported",
-        ));
+    if let Some(config) = linux.and_then(|l| l.intel_rdt().as_ref()) {
+        rdt::check_names(config).map_err(|what| mistake("/linux/intelRdt/closID", what))?;
     }
     let resources = linux.and_then(|l| l.resources().as_ref());
     let huge = resources.and_then(|r| r.hugepage_limits().as_ref());

@@ -11,6 +11,7 @@ use crate::commands::kill::{signal_all, signal_init};
 use crate::commands::state::document;
 use crate::failure::{Context, Failure, Result};
 use crate::phrases;
+use crate::rdt;
 use crate::state::{ContainerId, Place, Record, Status, process_start};
 
 /// How long a killed process may take to end.
@@ -79,6 +80,9 @@ pub(super) fn remove(globals: &Globals, place: &Place, record: &Record) -> Resul
             scope.stop().context(deleting)?;
         }
         cgroup.delete().context(deleting)?;
+    }
+    if let Some((path, monitor)) = record.rdt() {
+        rdt::remove(path, monitor, record.intel_rdt_own).context(deleting)?;
     }
     place.remove()?;
     let hooks = record

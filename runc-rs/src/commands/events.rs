@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::EventsArgs;
 use crate::commands::{Globals, say};
 use crate::failure::{Context, Failure, Result};
+use crate::rdt::Resctrl;
 use crate::state::Status;
 
 pub(super) fn run(globals: &Globals, args: &EventsArgs) -> Result<()> {
@@ -25,7 +26,13 @@ pub(super) fn run(globals: &Globals, args: &EventsArgs) -> Result<()> {
     let cgroup = record.cgroup();
     let show = || -> Result<()> {
         let stats = cgroup.stats().context(|| "read statistics".to_owned())?;
-        say(&line("stats", &args.id, Some(&shape(&stats))))
+        let mut shape = shape(&stats);
+        if let Some((path, monitor)) = record.rdt() {
+            let machine =
+                Resctrl::find().ok_or_else(|| Failure::new("Intel RDT is not enabled any more"))?;
+            shape["intel_rdt"] = machine.stats(path, monitor)?;
+        }
+        say(&line("stats", &args.id, Some(&shape)))
     };
     if args.stats {
         return show();

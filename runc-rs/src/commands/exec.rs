@@ -26,6 +26,7 @@ use crate::mount_options::Mounting;
 use crate::phrases;
 use crate::plan::{Step, Surroundings, plan_exec};
 use crate::process::{CapabilitySets, ValidProcess, capability_number, validate};
+use crate::rdt;
 use crate::seccomp::agent::Agent;
 use crate::seccomp::{self, Filter};
 use crate::state::{Record, Status, process_start};
@@ -284,9 +285,7 @@ fn spawn(
         steps: &steps,
         args: &valid.args,
         env,
-        cgroup: group
-            .join_files()
-            .context(|| "error adding pid to cgroups".to_owned())?,
+        cgroup: join_files(&group, record)?,
         namespaces: Vec::new(),
         container: Some(container.try_clone().context(starting)?),
         sources: Vec::new(),
@@ -337,6 +336,17 @@ fn spawn(
             ))
         }
     }
+}
+
+/// What the process joins by writing 0 to it.
+fn join_files(group: &Cgroup, record: &Record) -> Result<Vec<fs::File>> {
+    let mut files = group
+        .join_files()
+        .context(|| "error adding pid to cgroups".to_owned())?;
+    if let Some((path, monitor)) = record.rdt() {
+        files.extend(rdt::join_files(path, monitor)?);
+    }
+    Ok(files)
 }
 
 /// The container's rules about files.

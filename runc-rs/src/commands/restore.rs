@@ -10,7 +10,6 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use cgroup::Cgroup;
 use kernel::clone::ns;
 
 use crate::cli::RestoreArgs;
@@ -18,7 +17,8 @@ use crate::commands::checkpoint::{common, device_places, namespace_key, warn_of_
 use crate::commands::{Globals, delete};
 use crate::console::{Signals, wait};
 use crate::create::{
-    Console, Prepared, group, open_namespaces, prepare, record, run_hooks, write_pid_file,
+    Console, Prepared, group, group::Made, open_namespaces, prepare, record, run_hooks,
+    write_pid_file,
 };
 use crate::criu::images::Images;
 use crate::criu::wire::{CgroupRoot, InheritFd, JoinNamespace, Kind, Notify, Options, Request};
@@ -99,15 +99,15 @@ impl Restoring<'_> {
     }
 
     fn run(&self, console: Option<OwnedFd>) -> Result<(Record, Option<OwnedFd>)> {
-        let made = group::make(self.prepared)?;
-        self.with_criu(&made.cgroup, console)
+        let made = group::make(self.prepared, self.choices.id)?;
+        self.with_criu(&made, console)
             .and_then(|restored| made.settle().map(|()| restored))
             .inspect_err(|_| made.undo())
     }
 
     fn with_criu(
         &self,
-        cgroup: &Cgroup,
+        made: &Made,
         console: Option<OwnedFd>,
     ) -> Result<(Record, Option<OwnedFd>)> {
         let namespaces = open_namespaces(self.spec())?;
@@ -122,14 +122,18 @@ impl Restoring<'_> {
         let at = at
             .canonicalize()
             .context(|| format!("find {}", at.display()))?;
-        let group = cgroup.unified_dir().map(kernel::path::open_dir).transpose();
+        let group = made
+            .cgroup
+            .unified_dir()
+            .map(kernel::path::open_dir)
+            .transpose();
         let group = group.context(|| "open cgroup".to_owned())?;
         let paths = &self.args.images;
         let open = || Images::open(paths.image_path.as_deref(), paths.work_path.as_deref());
         let (mounts, images) = mounts::apart(&self.spec().rootfs, &at, &self.spec().mounts, open)?;
         let surroundings = Surroundings {
             cgroup: group.as_ref().map(AsFd::as_fd),
-            tasks: cgroup.join_files().context(|| "join cgroup".to_owned())?,
+            tasks: made.join_files()?,
             inherit: handles().map(|(_, fd)| fd.as_fd()).collect(),
             mounts: Some(mounts.as_fd()),
         };
@@ -140,7 +144,7 @@ impl Restoring<'_> {
         });
         let restored = self
             .request(&at, &images, inherit.collect(), criu.pid())
-            .and_then(|request| self.restore(&criu, &request, cgroup, console));
+            .and_then(|request| self.restore(&criu, &request, made, console));
         let ended = match restored {
             Ok(restored) => criu.end().map(|()| restored),
             Err(failure) => {
@@ -156,13 +160,13 @@ impl Restoring<'_> {
         &self,
         criu: &Criu,
         request: &Request,
-        cgroup: &Cgroup,
+        made: &Made,
         console: Option<OwnedFd>,
     ) -> Result<(Record, Option<OwnedFd>)> {
         let mut progress = Progress::default();
         criu.ask(request, |notify, fd| {
             if notify.script.as_deref() == Some("post-restore") {
-                progress.record = Some(self.write_down(cgroup, notify.pid.unwrap_or(0))?);
+                progress.record = Some(self.write_down(made, notify.pid.unwrap_or(0))?);
                 return Ok(());
             }
             self.notified(notify, fd, console.as_ref(), &mut progress)
@@ -202,8 +206,8 @@ impl Restoring<'_> {
     }
 
     /// The container is there again, and waits for this to go on.
-    fn write_down(&self, cgroup: &Cgroup, pid: i32) -> Result<Record> {
-        let mut record = record(self.choices, self.prepared, cgroup, pid)?;
+    fn write_down(&self, made: &Made, pid: i32) -> Result<Record> {
+        let mut record = record(self.choices, self.prepared, made, pid)?;
         note_time_namespace(&mut record, pid);
         self.place.save(&record)?;
         Ok(record)

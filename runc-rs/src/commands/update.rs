@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use cgroup::systemd::rounded;
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxIntelRdt, LinuxResources};
 use serde_json::{Map, Value, json};
 
 use crate::bundle::parse;
@@ -11,7 +11,8 @@ use crate::cli::UpdateArgs;
 use crate::commands::Globals;
 use crate::failure::{Context, Failure, Result};
 use crate::phrases;
-use crate::state::Status;
+use crate::rdt::{self, Resctrl};
+use crate::state::{Record, Status};
 
 pub(super) fn run(globals: &Globals, args: &UpdateArgs) -> Result<()> {
     let (place, _) = globals.container(&args.id)?;
@@ -20,9 +21,7 @@ pub(super) fn run(globals: &Globals, args: &UpdateArgs) -> Result<()> {
     if place.status(&record)? == Status::Stopped {
         return Err(Failure::new(phrases::NOT_RUNNING));
     }
-    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
-        return Err(Failure::new("update: Intel RDT is not supported yet"));
-    }
+    let shares = shares(args, &record)?;
     let resources = match &args.resources {
         Some(file) => {
             let mut text = Vec::new();
@@ -54,11 +53,51 @@ pub(super) fn run(globals: &Globals, args: &UpdateArgs) -> Result<()> {
         None => resources,
     };
     cgroup.update(&resources).context(updating)?;
+    if let Some((machine, config)) = &shares {
+        rdt::update(machine, &record.intel_rdt_path, config).context(updating)?;
+    }
     if let Some(linux) = record.spec.linux_mut() {
+        if let Some((_, config)) = shares {
+            linux.set_intel_rdt(Some(config));
+        }
         let merged = merge(linux.resources().as_ref(), &resources)?;
         linux.set_resources(Some(merged));
     }
     place.save(&record)
+}
+
+/// The shares of cache and bandwidth with those of the command line in place of the old; none if it has none.
+fn shares(args: &UpdateArgs, record: &Record) -> Result<Option<(Resctrl, LinuxIntelRdt)>> {
+    let given = |flag: &Option<String>| flag.clone().filter(|text| !text.is_empty());
+    let (cache, bandwidth) = (given(&args.l3_cache_schema), given(&args.mem_bw_schema));
+    if cache.is_none() && bandwidth.is_none() {
+        return Ok(None);
+    }
+    let machine = Resctrl::find();
+    if cache.is_some() && !machine.as_ref().is_some_and(Resctrl::has_cache) {
+        return Err(Failure::new(
+            "Intel RDT/CAT: l3 cache schema is not enabled",
+        ));
+    }
+    if bandwidth.is_some() && !machine.as_ref().is_some_and(Resctrl::has_bandwidth) {
+        return Err(Failure::new(
+            "Intel RDT/MBA: memory bandwidth schema is not enabled",
+        ));
+    }
+    let config = record.spec.linux().as_ref();
+    let (Some(machine), Some(mut config)) = (machine, config.and_then(|l| l.intel_rdt().clone()))
+    else {
+        return Err(Failure::new(
+            "updating a non-existent Intel RDT configuration is not supported",
+        ));
+    };
+    if cache.is_some() {
+        config.set_l3_cache_schema(cache);
+    }
+    if bandwidth.is_some() {
+        config.set_mem_bw_schema(bandwidth);
+    }
+    Ok(Some((machine, config)))
 }
 
 /// A quota is nothing without its period: where only one of the two is given, the other stays what it was.

@@ -1,8 +1,9 @@
-//! Makes a container's cgroup and sets its limits, before there is a process in it.
+//! Makes a container's cgroup, and where wanted its share of caches, and sets the limits, before there is a process in it.
 //!
 //! systemd makes a group only around a process, and ends it with the last. Init is to be born into its group, so that another
 //! process holds the place until it is: [`Made::settle`] ends it, and lowers what had to have room for it.
 
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 
@@ -15,6 +16,7 @@ use super::Prepared;
 use crate::failure::{Context, Failure, Result};
 use crate::mount_options::What;
 use crate::phrases;
+use crate::rdt;
 use crate::state::annotations;
 use crate::validate::ValidSpec;
 
@@ -22,6 +24,8 @@ use crate::validate::ValidSpec;
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) cgroup: Cgroup,
+    /// The shares of cache and bandwidth, where the config has any.
+    pub(crate) rdt: Option<rdt::Group>,
     new: Cgroup,
     unit: Option<Held>,
 }
@@ -39,6 +43,7 @@ impl Made {
     fn none() -> Self {
         Self {
             cgroup: Cgroup::none(),
+            rdt: None,
             new: Cgroup::none(),
             unit: None,
         }
@@ -46,11 +51,26 @@ impl Made {
 
     /// Removes what [`make`] made. The failure that leads here is the one to report.
     pub(crate) fn undo(&self) {
+        if let Some(rdt) = &self.rdt {
+            rdt.undo();
+        }
         if let Some(unit) = &self.unit {
             unit.holder.end();
             let _second = unit.scope.stop();
         }
         let _second = self.new.delete();
+    }
+
+    /// Files that take the process which writes 0 to them into what needs joining.
+    pub(crate) fn join_files(&self) -> Result<Vec<File>> {
+        let mut files = self
+            .cgroup
+            .join_files()
+            .context(|| "join cgroup".to_owned())?;
+        if let Some(rdt) = &self.rdt {
+            files.extend(rdt.join_files()?);
+        }
+        Ok(files)
     }
 
     /// Ends what held the place, now that init is in it.
@@ -72,9 +92,21 @@ fn applying() -> String {
     "apply cgroup configuration".to_owned()
 }
 
+/// Makes the groups of container `id`.
+pub(crate) fn make(prepared: &Prepared, id: &str) -> Result<Made> {
+    let mut made = make_cgroup(prepared)?;
+    let config = prepared.spec.linux().and_then(|l| l.intel_rdt().as_ref());
+    if let (Some(config), Some(machine)) = (config, &prepared.resctrl) {
+        let group = rdt::Group::make(machine, config, id);
+        let group = group.context(|| "unable to apply Intel RDT configuration".to_owned());
+        made.rdt = Some(group.inspect_err(|_| made.undo())?);
+    }
+    Ok(made)
+}
+
 /// Makes the group, or takes the one that is there if nobody is in it. A caller without the right to make one goes without, if
 /// the config asks for neither a place nor a limit.
-pub(crate) fn make(prepared: &Prepared) -> Result<Made> {
+fn make_cgroup(prepared: &Prepared) -> Result<Made> {
     let Prepared {
         spec,
         cgroup,
@@ -96,6 +128,7 @@ pub(crate) fn make(prepared: &Prepared) -> Result<Made> {
     };
     let made = Made {
         cgroup: cgroup.clone(),
+        rdt: None,
         new,
         unit: None,
     };
@@ -147,6 +180,7 @@ fn make_unit(
     let (first, then) = with_room(resources);
     let mut made = Made {
         cgroup: cgroup.clone(),
+        rdt: None,
         new: Cgroup::none(),
         unit: None,
     };

@@ -41,7 +41,7 @@ fn what_would_be_ignored_is_refused() {
         (
             "intelRdt",
             json!({"closID": "x"}),
-            "Intel RDT is not supported",
+            "Intel RDT is not enabled",
         ),
         (
             "mountLabel",

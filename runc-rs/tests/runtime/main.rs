@@ -13,6 +13,7 @@ mod late_mounts;
 mod mounts;
 mod notify;
 mod process;
+mod rdt;
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;

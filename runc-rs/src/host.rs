@@ -60,6 +60,13 @@ pub(crate) fn cgroups() -> Result<Host> {
     Host::detect().context(|| "find cgroups".to_owned())
 }
 
+/// Whether SELinux has a policy: without one every process is labelled as the kernel is.
+fn selinux() -> bool {
+    let labelled = |text: Vec<u8>| !text.starts_with(b"kernel") && !text.is_empty();
+    Path::new("/sys/fs/selinux/enforce").exists()
+        && std::fs::read("/proc/thread-self/attr/current").is_ok_and(labelled)
+}
+
 /// Looks at the machine.
 pub(crate) fn facts(host: &Host, cgroup: &Cgroup) -> Result<HostFacts> {
     let mut cgroups: Vec<CgroupView> = Vec::new();
@@ -88,7 +95,7 @@ pub(crate) fn facts(host: &Host, cgroup: &Cgroup) -> Result<HostFacts> {
         cgroups,
         bounding: kernel::identity::bounding_set().context(|| "read bounding set".to_owned())?,
         apparmor: enabled("/sys/module/apparmor/parameters/enabled"),
-        selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+        selinux: selinux(),
         landlock: kernel::landlock::version(),
     })
 }

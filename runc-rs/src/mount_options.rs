@@ -79,6 +79,8 @@ pub(crate) struct Mounting {
     /// Fill a new tmpfs with what the image has there.
     pub(crate) copy_up: bool,
     pub(crate) owners: Option<Owners>,
+    /// SELinux's, of everything in a new filesystem.
+    pub(crate) label: Option<String>,
     /// As the config has them, for the plan's text.
     pub(crate) words: Vec<String>,
 }
@@ -220,6 +222,7 @@ impl Mounting {
             data: Vec::new(),
             copy_up: false,
             owners,
+            label: None,
             words: words.clone(),
         };
         for word in &words {
@@ -275,6 +278,23 @@ impl Mounting {
 }
 
 impl Mounting {
+    /// The same with SELinux's label, if it is to have one: a new filesystem does, unless its own options say what it is. What
+    /// is bound has labels already, and the kernel's own filesystems keep theirs.
+    pub(crate) fn labelled(mut self, label: Option<&String>) -> Self {
+        let labels = ["context", "fscontext", "defcontext", "rootcontext"];
+        let told = self
+            .data
+            .iter()
+            .any(|(key, _)| labels.contains(&key.as_str()));
+        let fitting = match &self.what {
+            What::New(kind) => !matches!(kind.as_str(), "proc" | "sysfs"),
+            What::Cgroup => true,
+            What::Bind { .. } | What::Remount => false,
+        };
+        self.label = label.filter(|_| fitting && !told).cloned();
+        self
+    }
+
     /// What a bind mount's words come to over the attributes `now` that its source has: what to set and what to clear, or
     /// nothing. As `mount(2)` remounts: attributes that are not told are off, but the access time mode stays unless one is told.
     /// With `locked`, as in a user namespace of its own, what the source has stays on, and telling to clear it is an error.

@@ -11,15 +11,17 @@
 //!   no-new-privileges they need `CAP_SYS_ADMIN`;
 //! - the program is looked up as the user who will run it.
 
+mod devices;
 mod step;
 mod text;
 
+pub(crate) use devices::default_device_places;
 pub(crate) use step::{Device, Step};
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kernel::clone::ns;
-use oci_spec::runtime::{Hook, LinuxDeviceType, LinuxPersonalityDomain};
+use oci_spec::runtime::{Hook, Linux, LinuxPersonalityDomain};
 
 use crate::failure::{Failure, Result};
 use crate::host::HostFacts;
@@ -40,9 +42,10 @@ pub(crate) struct Choices<'a> {
 /// What init must do for `spec` on a host of these `facts`.
 pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) -> Result<Vec<Step>> {
     let mut steps = Vec::with_capacity(64);
+    let label = mount_label(spec.linux(), facts)?;
     namespaces(&mut steps, spec, choices);
-    mounts(&mut steps, spec, facts);
-    devices(&mut steps, spec)?;
+    mounts(&mut steps, spec, facts, label.as_ref());
+    devices::devices(&mut steps, spec)?;
     steps.push(Step::MakeDirectory {
         path: spec.process.cwd.clone(),
     });
@@ -50,6 +53,7 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
         steps.push(Step::Terminal {
             console: true,
             size: spec.process.console_size,
+            label: label.clone(),
         });
     }
     let linux = spec.linux();
@@ -66,11 +70,10 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
         let mut masked = paths(linux.map(|l| l.masked_paths()));
         let mut seen = std::collections::BTreeSet::new();
         masked.retain(|path| seen.insert(path.clone()));
-        steps.extend(
-            masked
-                .into_iter()
-                .map(|path| Step::Mask { path: path.into() }),
-        );
+        steps.extend(masked.into_iter().map(|path| Step::Mask {
+            path: path.into(),
+            label: label.clone(),
+        }));
     }
     steps.extend(spec.sysctls.iter().map(|(path, value)| Step::Sysctl {
         path: path.clone(),
@@ -116,15 +119,6 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
         };
         steps.push(Step::Personality { persona });
     }
-    if let Some(label) = linux.and_then(|l| l.mount_label().as_deref())
-        && !label.is_empty()
-    {
-        return Err(Failure::new(if facts.selinux {
-            format!("apply selinux mount label {label:?}: not supported yet")
-        } else {
-            format!("apply selinux mount label {label:?}: selinux is not enabled on this host")
-        }));
-    }
     steps.extend(spec.memory_policy.clone().map(Step::MemoryPolicy));
     let seccomp = Filter::of(linux.and_then(|l| l.seccomp().as_ref()));
     let start_hooks = hooks
@@ -137,6 +131,7 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
         facts.landlock,
     )?;
     let around = Surroundings {
+        keyring: None,
         seccomp,
         landlock,
         start_hooks,
@@ -145,9 +140,27 @@ pub(crate) fn plan(spec: &ValidSpec, facts: &HostFacts, choices: Choices<'_>) ->
     Ok(steps)
 }
 
+/// SELinux's label of what is mounted for the container alone.
+pub(crate) fn mount_label(linux: Option<&Linux>, facts: &HostFacts) -> Result<Option<String>> {
+    let label = linux.and_then(|l| l.mount_label().clone());
+    match label.filter(|l| !l.is_empty()) {
+        Some(label) if !facts.selinux => Err(no_selinux("mountLabel", &label)),
+        label => Ok(label),
+    }
+}
+
+/// runc's words for a label where there is no SELinux.
+fn no_selinux(field: &str, label: &str) -> Failure {
+    Failure::new(format!(
+        "selinux label is specified in config, but selinux is disabled or not supported: {field} {label:?}"
+    ))
+}
+
 /// What a process has from its container.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
+    /// The session keyring that its processes share; `None` leaves the caller's.
+    pub(crate) keyring: Option<String>,
     pub(crate) seccomp: Filter,
     pub(crate) landlock: Option<Policy>,
     pub(crate) start_hooks: Vec<Hook>,
@@ -175,10 +188,15 @@ pub(crate) fn plan_exec(
         steps.push(Step::BecomeRoot);
     }
     steps.push(Step::NewSession);
+    steps.extend(around.keyring.clone().map(|name| Step::Keyring {
+        name,
+        label: valid.selinux_label.clone().filter(|_| facts.selinux),
+    }));
     if valid.terminal {
         steps.push(Step::Terminal {
             console: false,
             size: valid.console_size,
+            label: None,
         });
     }
     steps.extend(persona.map(|persona| Step::Personality { persona }));
@@ -211,7 +229,8 @@ fn namespaces(steps: &mut Vec<Step>, spec: &ValidSpec, choices: Choices<'_>) {
     steps.push(Step::NewSession);
     if !choices.no_new_keyring {
         steps.push(Step::Keyring {
-            name: format!("_ses.{}", choices.id),
+            name: keyring(choices.id),
+            label: spec.process.selinux_label.clone(),
         });
     }
     if spec.namespaces.new & ns::NET != 0 {
@@ -222,7 +241,12 @@ fn namespaces(steps: &mut Vec<Step>, spec: &ValidSpec, choices: Choices<'_>) {
     }
 }
 
-fn mounts(steps: &mut Vec<Step>, spec: &ValidSpec, facts: &HostFacts) {
+/// The session keyring of container `id`, by runc's name for it.
+pub(crate) fn keyring(id: &str) -> String {
+    format!("_ses.{id}")
+}
+
+fn mounts(steps: &mut Vec<Step>, spec: &ValidSpec, facts: &HostFacts, label: Option<&String>) {
     if spec.namespaces.has(ns::MOUNT) {
         let (how, recursive) = spec.rootfs_propagation;
         steps.push(Step::HostPropagation { how, recursive });
@@ -231,9 +255,10 @@ fn mounts(steps: &mut Vec<Step>, spec: &ValidSpec, facts: &HostFacts) {
         path: spec.rootfs.clone(),
     });
     for (at, mount) in spec.mounts.iter().enumerate() {
+        let mount = mount.clone().labelled(label);
         steps.push(match mount.what {
             What::Cgroup => Step::MountCgroups {
-                mount: mount.clone(),
+                mount,
                 views: facts.cgroups.clone(),
                 namespaced: spec.namespaces.has(ns::CGROUP),
                 v2: facts.cgroup_v2,
@@ -251,8 +276,7 @@ fn is_dev(mount: &Mounting) -> bool {
 }
 
 /// /dev gets devices and other mounts before it may become read-only.
-fn writable_dev(mount: &Mounting) -> Mounting {
-    let mut mount = mount.clone();
+fn writable_dev(mut mount: Mounting) -> Mounting {
     if is_dev(&mount) {
         mount.set &= !kernel::mount::RDONLY;
     }
@@ -265,101 +289,6 @@ fn dev_is_read_only(spec: &ValidSpec) -> bool {
         .any(|mount| is_dev(mount) && mount.set & kernel::mount::RDONLY != 0)
 }
 
-/// The devices that every container has.
-fn default_devices() -> impl Iterator<Item = Device> {
-    [
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-    ]
-    .into_iter()
-    .map(|(name, major, minor)| Device {
-        path: Path::new("/dev").join(name),
-        kind: 'c',
-        major,
-        minor,
-        mode: 0o666,
-        uid: 0,
-        gid: 0,
-    })
-}
-
-/// Where they are.
-pub(crate) fn default_device_places() -> impl Iterator<Item = PathBuf> {
-    default_devices().map(|device| device.path)
-}
-
-fn devices(steps: &mut Vec<Step>, spec: &ValidSpec) -> Result<()> {
-    // A /dev of the host has its devices.
-    let host_dev = spec
-        .mounts
-        .iter()
-        .any(|m| m.destination == Path::new("/dev") && matches!(m.what, What::Bind { .. }));
-    let mut all: Vec<Device> = Vec::new();
-    for (at, device) in spec
-        .linux()
-        .and_then(|l| l.devices().as_ref())
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        let number = |n: i64| {
-            u64::try_from(n).map_err(|_| {
-                Failure::new(format!(
-                    "config.json: /linux/devices/{at}: expected a device number, got {n}"
-                ))
-            })
-        };
-        let kind = match device.typ() {
-            LinuxDeviceType::B => 'b',
-            LinuxDeviceType::P => 'p',
-            LinuxDeviceType::C | LinuxDeviceType::U => 'c',
-            LinuxDeviceType::A => {
-                return Err(Failure::new(format!(
-                    "config.json: /linux/devices/{at}/type: expected b, c, u or p, got a"
-                )));
-            }
-        };
-        all.push(Device {
-            path: device.path().clone(),
-            kind,
-            major: number(device.major())?,
-            minor: number(device.minor())?,
-            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-            uid: device.uid().unwrap_or(0),
-            gid: device.gid().unwrap_or(0),
-        });
-    }
-    if !host_dev {
-        let defaults: Vec<Device> = default_devices()
-            .filter(|default| !all.iter().any(|device| device.path == default.path))
-            .collect();
-        all.splice(0..0, defaults);
-    }
-    // The kernel lets nobody make nodes in a user namespace; the host's are bound there.
-    let bind = spec.namespaces.has(ns::USER);
-    steps.extend(
-        all.into_iter()
-            .map(|device| Step::MakeDevice { device, bind }),
-    );
-    if !host_dev {
-        for (target, path) in [
-            ("/proc/self/fd", "/dev/fd"),
-            ("/proc/self/fd/0", "/dev/stdin"),
-            ("/proc/self/fd/1", "/dev/stdout"),
-            ("/proc/self/fd/2", "/dev/stderr"),
-            ("/proc/kcore", "/dev/core"),
-            ("pts/ptmx", "/dev/ptmx"),
-        ] {
-            steps.push(Step::Symlink { target, path });
-        }
-    }
-    Ok(())
-}
-
 fn process(
     steps: &mut Vec<Step>,
     valid: &ValidProcess,
@@ -370,6 +299,7 @@ fn process(
         seccomp,
         landlock,
         start_hooks,
+        ..
     } = around;
     steps.extend(valid.scheduler.map(|attr| Step::Scheduler { attr }));
     steps.extend(
@@ -392,9 +322,7 @@ fn process(
     }
     if let Some(label) = &valid.selinux_label {
         if !facts.selinux {
-            return Err(Failure::new(format!(
-                "apply selinux label {label:?}: selinux is not enabled on this host"
-            )));
+            return Err(no_selinux("selinuxLabel", label));
         }
         steps.push(Step::SeLinux {
             label: label.clone(),
@@ -453,6 +381,10 @@ mod tests {
     }
 
     fn text(config: &str) -> String {
+        text_on(config, &facts())
+    }
+
+    fn text_on(config: &str, facts: &HostFacts) -> String {
         let bundle = Bundle {
             dir: "/b".into(),
             spec: serde_json::from_str(config).unwrap(),
@@ -462,7 +394,7 @@ mod tests {
             id: "c",
             ..Choices::default()
         };
-        plan(&spec, &facts(), choices)
+        plan(&spec, facts, choices)
             .unwrap()
             .iter()
             .map(|s| format!("{s}\n"))
@@ -512,6 +444,33 @@ mod tests {
         let spec = crate::validate::validate(bundle).unwrap();
         let error = plan(&spec, &facts(), Choices::default()).unwrap_err();
         assert!(error.to_string().contains("apparmor is not enabled"));
+    }
+
+    #[test]
+    fn labels_of_selinux_are_put_on_what_is_the_containers_alone() {
+        let config = r#"{"ociVersion":"1.2.0","root":{"path":"rootfs"},
+            "process":{"cwd":"/","user":{"uid":0,"gid":0},"args":["x"],"terminal":true,"selinuxLabel":"P"},
+            "mounts":[{"destination":"/proc","type":"proc"},{"destination":"/t","type":"tmpfs"},
+              {"destination":"/b","source":"b","options":["bind"]},
+              {"destination":"/own","type":"tmpfs","options":["context=\"o\""]}],
+            "linux":{"namespaces":[{"type":"mount"}],"mountLabel":"M","maskedPaths":["/m"]}}"#;
+        let enabled = HostFacts {
+            selinux: true,
+            ..facts()
+        };
+        let text = text_on(config, &enabled);
+        for line in [
+            "join keyring _ses.c labelled P",
+            "mount proc on /proc",
+            "mount tmpfs on /t labelled M",
+            "mount bind /b/b on /b (bind)",
+            "mount tmpfs on /own (context=\"o\")",
+            "open terminal on /dev/console labelled M",
+            "mask /m labelled M",
+            "apply selinux label P",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
     }
 
     #[test]

@@ -260,6 +260,20 @@ pub fn is_read_only(fd: BorrowedFd<'_>) -> io::Result<bool> {
         .contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
 }
 
+/// Gives the open file `fd` the label of SELinux. See `fsetxattr(2)`, `security.selinux`.
+///
+/// # Errors
+/// `EOPNOTSUPP` on a filesystem without labels, `EINVAL` for one that the policy does not know.
+pub fn set_label(fd: BorrowedFd<'_>, label: &str) -> io::Result<()> {
+    let flags = rustix::fs::XattrFlags::empty();
+    Ok(rustix::fs::fsetxattr(
+        fd,
+        "security.selinux",
+        label.as_bytes(),
+        flags,
+    )?)
+}
+
 fn statfs(fd: BorrowedFd<'_>) -> io::Result<libc::statfs> {
     let mut out = std::mem::MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the kernel fills in one statfs structure, which is what the pointer is to.

@@ -24,7 +24,7 @@ use crate::init::{Init, Starter};
 use crate::landlock::{self, Policy};
 use crate::mount_options::Mounting;
 use crate::phrases;
-use crate::plan::{Step, Surroundings, plan_exec};
+use crate::plan::{self, Step, Surroundings, plan_exec};
 use crate::process::{CapabilitySets, ValidProcess, capability_number, validate};
 use crate::rdt;
 use crate::seccomp::agent::Agent;
@@ -274,6 +274,7 @@ fn spawn(
             .debug(&format!("seccomp filter flags: {}", program.flags));
     }
     let around = Surroundings {
+        keyring: (!record.config.no_new_keyring).then(|| plan::keyring(&record.id)),
         seccomp: Filter::of(profile),
         landlock: landlock(record, &facts)?,
         start_hooks: Vec::new(),

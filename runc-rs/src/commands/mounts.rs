@@ -17,9 +17,11 @@ use crate::cli::{AddMountArgs, RemoveMountArgs};
 use crate::commands::Globals;
 use crate::commands::kill::has;
 use crate::failure::{Context, Failure, Result};
+use crate::host;
 use crate::init::late::{self, Change, Container};
 use crate::mount_options::{Mounting, What};
 use crate::phrases;
+use crate::plan;
 use crate::state::{AddedMount, Place, Record, Status, process_start};
 use crate::sync::{Channel, FromInit};
 use crate::validate::NAMESPACES;
@@ -38,7 +40,9 @@ pub(super) fn add(globals: &Globals, args: &AddMountArgs) -> Result<()> {
     };
     let mount = mount.build().context(|| "mounts add".to_owned())?;
     let here = std::env::current_dir().context(|| "find current directory".to_owned())?;
-    let wanted = Mounting::parse(&mount, &here, &record.config.rootfs);
+    let facts = host::facts(&host::cgroups()?, &record.cgroup())?;
+    let label = plan::mount_label(record.spec.linux().as_ref(), &facts)?;
+    let wanted = Mounting::parse(&mount, &here, &record.config.rootfs).labelled(label.as_ref());
     check(&wanted)?;
     let about = || format!("mount {wanted} in container {}", record.id);
     let container = container(&place, &record)?;
@@ -85,6 +89,8 @@ fn check(wanted: &Mounting) -> Result<()> {
         // Both show what the process that mounts them belongs to, which is not in the container.
         What::Cgroup => wrong("cgroups are mounted when a container is created"),
         What::New(kind) if kind == "proc" => wrong("proc is mounted when a container is created"),
+        // What is there would be found through the container's own procfs.
+        What::New(_) if wanted.copy_up => wrong("tmpcopyup is for mounts of a config"),
         What::New(_) if wanted.owners.is_some() => wrong("idmap is for bind mounts only"),
         What::New(_) => Ok(()),
     }

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat, major, minor};
 
+use super::mounting::context;
 use super::{Applied, Init, StepError};
 
 impl Init<'_> {
@@ -54,7 +55,12 @@ fn covered(root: BorrowedFd<'_>, wanted: &Path) -> io::Result<Option<OwnedFd>> {
 }
 
 /// A file is covered by /dev/null, a directory by an empty read-only tmpfs, the same one for all of them.
-pub(super) fn mask(root: BorrowedFd<'_>, wanted: &Path, empty: &mut Option<OwnedFd>) -> Applied {
+pub(super) fn mask(
+    root: BorrowedFd<'_>,
+    wanted: &Path,
+    label: Option<&str>,
+    empty: &mut Option<OwnedFd>,
+) -> Applied {
     let Some(place) = covered(root, wanted)? else {
         return Ok(());
     };
@@ -63,8 +69,9 @@ pub(super) fn mask(root: BorrowedFd<'_>, wanted: &Path, empty: &mut Option<Owned
         let clone = Tree::Clone { recursive: false };
         mount::open_tree(empty.as_fd(), Path::new(""), clone)?
     } else if directory {
-        let mode = [("mode".to_owned(), Some("755".to_owned()))];
-        mount::new_filesystem("tmpfs", Some("tmpfs"), &mode, mount::RDONLY)?
+        let mut options = vec![("mode".to_owned(), Some("755".to_owned()))];
+        options.extend(context(label));
+        mount::new_filesystem("tmpfs", Some("tmpfs"), &options, mount::RDONLY)?
     } else {
         let tree = mount::open_tree(
             mount::cwd(),

@@ -43,6 +43,22 @@ impl Init<'_> {
         Ok(())
     }
 
+    /// Joins the container's session keyring; with a label, as one that its processes may use.
+    pub(super) fn keyring(&self, name: &str, label: Option<&str>) -> Applied {
+        if let Some(label) = label {
+            self.label("keycreate", label)?;
+        }
+        match kernel::process::new_session_keyring(name) {
+            // A kernel without key retention has nothing to keep apart.
+            Err(e) if e.raw_os_error() == Some(Errno::ENOSYS as i32) => {}
+            other => other?,
+        }
+        match label {
+            Some(_) => self.label("keycreate", "\n"),
+            None => Ok(()),
+        }
+    }
+
     /// Labels take effect at exec and are written through the host's procfs, which the container cannot have replaced.
     fn label(&self, file: &str, text: &str) -> Applied {
         let path = Path::new("thread-self/attr").join(file);

@@ -199,7 +199,11 @@ impl Init<'_> {
             | Step::PivotRoot
             | Step::MoveRoot
             | Step::ChangeRoot => self.rootfs(step, progress, channel.as_ref()),
-            Step::Terminal { console, size } => self.terminal(*console, *size, progress),
+            Step::Terminal {
+                console,
+                size,
+                label,
+            } => self.terminal(*console, *size, label.as_deref(), progress),
             Step::AwaitHooks => await_parent(channel.as_ref(), &FromInit::RunHooks),
             Step::AwaitDevices => await_parent(channel.as_ref(), &FromInit::MoveDevices),
             Step::CreateContainerHooks { hooks } => {
@@ -263,11 +267,7 @@ impl Init<'_> {
             Step::NewSession => {
                 nix::unistd::setsid()?;
             }
-            Step::Keyring { name } => match kernel::process::new_session_keyring(name) {
-                // A kernel without key retention has nothing to keep apart.
-                Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ENOSYS as i32) => {}
-                other => other?,
-            },
+            Step::Keyring { name, label } => self.keyring(name, label.as_deref())?,
             Step::LoopbackUp => kernel::netdev::loopback_up()?,
             Step::StandardNull => devices::standard_null()?,
             Step::HostName { name } => nix::unistd::sethostname(name)?,
@@ -310,6 +310,7 @@ impl Init<'_> {
         &mut self,
         console: bool,
         size: Option<(u16, u16)>,
+        label: Option<&str>,
         progress: &Progress,
     ) -> Applied {
         let root = match &progress.root {
@@ -322,6 +323,9 @@ impl Init<'_> {
         }
         if let Some(socket) = self.console.take() {
             kernel::scm::send(socket.as_fd(), b"/dev/ptmx", &[pty.master.as_fd()])?;
+        }
+        if let Some(label) = label {
+            kernel::path::set_label(pty.slave.as_fd(), label)?;
         }
         if console {
             let place = console_place(root.as_fd())?;

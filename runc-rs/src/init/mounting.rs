@@ -179,15 +179,24 @@ fn new_filesystem(
             ));
         }
     }
+    // The kernel labels message queues as their makers, so that nothing but their directory has a label to be given.
+    let by_option = kind != "mqueue";
+    data.extend(context(wanted.label.as_deref().filter(|_| by_option)));
     let source = source.as_deref().filter(|s| !s.is_empty());
     // What is to be filled becomes read-only afterwards.
     let later = if wanted.copy_up { mount::RDONLY } else { 0 };
-    Ok(mount::new_filesystem(
-        kind,
-        source,
-        &data,
-        wanted.set & !later,
-    )?)
+    let tree = mount::new_filesystem(kind, source, &data, wanted.set & !later)?;
+    if let (Some(label), false) = (&wanted.label, by_option) {
+        let flags = (OFlag::O_RDONLY | OFlag::O_DIRECTORY).bits();
+        let root = path::open_in(tree.as_fd(), Path::new("."), flags, 0, Within::Root)?;
+        path::set_label(root.as_fd(), label)?;
+    }
+    Ok(tree)
+}
+
+/// The option by which everything in a new filesystem has SELinux's `label`.
+pub(super) fn context(label: Option<&str>) -> Option<(String, Option<String>)> {
+    label.map(|label| ("context".to_owned(), Some(label.to_owned())))
 }
 
 /// Attributes and propagation of a mount that is attached already; a new filesystem has its attributes from the start.

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::devices::{make_device, symlink};
 use super::hide::{mask, read_only};
-use super::mounting::make_read_only;
+use super::mounting::{context, make_read_only};
 use super::{Applied, Init, Progress, StepError};
 use crate::host::CgroupView;
 use crate::mount_options::Mounting;
@@ -58,7 +58,7 @@ impl Init<'_> {
                 path::make_dirs_in(root, path, 0o755)?;
                 Ok(())
             }
-            Step::Mask { path } => mask(root, path, &mut progress.empty),
+            Step::Mask { path, label } => mask(root, path, label.as_deref(), &mut progress.empty),
             Step::ReadOnly { path } => read_only(root, path),
             Step::ReadOnlyDev => {
                 let dev = path::make_dirs_in(root, Path::new("dev"), 0o755)?;
@@ -168,8 +168,9 @@ fn mount_cgroups(
         return Ok(mount::attach(tree.as_fd(), place.as_fd())?);
     }
     let open = wanted.set & !mount::RDONLY;
-    let mode = [("mode".to_owned(), Some("755".to_owned()))];
-    let tmpfs = mount::new_filesystem("tmpfs", Some("tmpfs"), &mode, open)?;
+    let mut options = vec![("mode".to_owned(), Some("755".to_owned()))];
+    options.extend(context(wanted.label.as_deref()));
+    let tmpfs = mount::new_filesystem("tmpfs", Some("tmpfs"), &options, open)?;
     mount::attach(tmpfs.as_fd(), place.as_fd())?;
     for view in views {
         let about = |e: io::Error| StepError::from(e).about(view.name.clone());

@@ -47,9 +47,10 @@ pub(crate) enum Step {
     },
     /// `setsid(2)`
     NewSession,
-    /// A session keyring of this name.
+    /// A session keyring of this name, with SELinux's label.
     Keyring {
         name: String,
+        label: Option<String>,
     },
     LoopbackUp,
     /// Let the parent move the host's devices into the network namespace.
@@ -91,9 +92,13 @@ pub(crate) enum Step {
     Terminal {
         console: bool,
         size: Option<(u16, u16)>,
+        /// SELinux's, of the terminal that is bound.
+        label: Option<String>,
     },
     Mask {
         path: PathBuf,
+        /// SELinux's, of what covers a directory.
+        label: Option<String>,
     },
     ReadOnly {
         path: PathBuf,

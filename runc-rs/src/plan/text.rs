@@ -26,6 +26,10 @@ fn propagation_text(how: Propagation, recursive: bool) -> String {
     )
 }
 
+fn labelled(label: Option<&String>) -> String {
+    label.map(|l| format!(" labelled {l}")).unwrap_or_default()
+}
+
 impl fmt::Display for Mounting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
@@ -38,11 +42,10 @@ impl fmt::Display for Mounting {
             write!(f, " {}", source.display())?;
         }
         write!(f, " on {}", self.destination.display())?;
-        if self.words.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " ({})", self.words.join(","))
+        if !self.words.is_empty() {
+            write!(f, " ({})", self.words.join(","))?;
         }
+        f.write_str(&labelled(self.label.as_ref()))
     }
 }
 
@@ -59,7 +62,9 @@ impl fmt::Display for Step {
             Step::BecomeRoot => f.write_str("become root of the user namespace"),
             Step::Unshare { kinds } => write!(f, "make {} namespace", kinds_text(*kinds)),
             Step::NewSession => f.write_str("make session"),
-            Step::Keyring { name } => write!(f, "join keyring {name}"),
+            Step::Keyring { name, label } => {
+                write!(f, "join keyring {name}{}", labelled(label.as_ref()))
+            }
             Step::LoopbackUp => f.write_str("set loopback up"),
             Step::AwaitDevices => f.write_str("await network devices"),
             Step::HostPropagation { how, recursive } => {
@@ -103,12 +108,15 @@ impl fmt::Display for Step {
             }
             Step::Symlink { target, path } => write!(f, "link {path} to {target}"),
             Step::MakeDirectory { path } => write!(f, "make directory {}", path.display()),
-            Step::Terminal { console, .. } => write!(
+            Step::Terminal { console, label, .. } => write!(
                 f,
-                "open terminal{}",
-                if *console { " on /dev/console" } else { "" }
+                "open terminal{}{}",
+                if *console { " on /dev/console" } else { "" },
+                labelled(label.as_ref())
             ),
-            Step::Mask { path } => write!(f, "mask {}", path.display()),
+            Step::Mask { path, label } => {
+                write!(f, "mask {}{}", path.display(), labelled(label.as_ref()))
+            }
             Step::ReadOnly { path } => write!(f, "make {} read-only", path.display()),
             Step::Sysctl { path, value } => write!(f, "set sysctl {path} to {value:?}"),
             Step::AwaitHooks => f.write_str("await hooks of the runtime"),

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 
 use serde_json::json;
 
@@ -46,13 +47,59 @@ fn what_would_be_ignored_is_refused() {
         (
             "mountLabel",
             json!("system_u:object_r:container_file_t:s0"),
-            "selinux",
+            "selinux is disabled or not supported",
         ),
     ] {
         let mut bundle = Bundle::new("");
         bundle.config["linux"][field] = value;
         contains(&bundle.complaint(), words);
     }
+}
+
+#[test]
+fn a_label_where_there_is_no_selinux_is_refused_in_runcs_words() {
+    let words = "selinux label is specified in config, but selinux is disabled or not supported";
+    let mut bundle = Bundle::new("exec sleep 100");
+    bundle.config["process"]["selinuxLabel"] = json!("system_u:system_r:container_t:s0");
+    contains(&bundle.complaint(), words);
+    let bundle = Bundle::new("exec sleep 100");
+    bundle.start();
+    let out = bundle.call(&[
+        "exec",
+        "--process-label",
+        "a_u:a_r:a_t:s0",
+        &bundle.id,
+        "true",
+    ]);
+    assert_eq!(out.status.code(), Some(255));
+    contains(&text(&out.stderr), words);
+}
+
+/// The caller's keyring may hold what opens the host's disks.
+#[test]
+fn an_exec_has_the_containers_session_keyring_and_not_its_callers() {
+    let mut bundle = Bundle::new("exec sleep 100");
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    bundle.start();
+    let rings = |runtime: &mut std::process::Command| {
+        let out = runtime.output().unwrap();
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let id = bundle.id.as_str();
+    let seen = rings(&mut bundle.command(RUNTIME, &["exec", id, "cat", "/proc/keys"]));
+    contains(&seen, &format!("_ses.{id}"));
+    let kept = Bundle::new("exec sleep 100");
+    kept.save();
+    let mut unmasked = kept.config.clone();
+    unmasked["linux"]["maskedPaths"] = json!([]);
+    std::fs::write(kept.dir.path().join("config.json"), unmasked.to_string()).unwrap();
+    let id = kept.id.as_str();
+    let mut create = kept.command(RUNTIME, &["create", "--no-new-keyring", id]);
+    let status = create.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(status.unwrap().success());
+    let seen = rings(&mut kept.command(RUNTIME, &["exec", id, "cat", "/proc/keys"]));
+    assert!(!seen.contains(&format!("_ses.{id}")), "{seen}");
 }
 
 #[test]

@@ -183,6 +183,17 @@ fn what_cannot_be_mounted_late_is_refused() {
         ),
         (&["--target", "/x", "--type", "nofs"], "no such device"),
         (
+            &[
+                "--target",
+                "/x",
+                "--type",
+                "tmpfs",
+                "--options",
+                "tmpcopyup",
+            ],
+            "mounts of a config",
+        ),
+        (
             &["--target", "/x", "--source", "data", "--options", "idmap"],
             "user namespace of its own",
         ),

@@ -15,6 +15,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
+use cri::Cri;
 use engine::{Engine, EngineConfig};
 use lite_core::tasks::DEFAULT_RUNTIME;
 use lite_core::{Core, CoreConfig};
@@ -52,6 +53,8 @@ pub async fn run(config: &Config) -> Result<(), StartError> {
     let engine = open_engine(config, &core).await?;
     let builder = engine::build::open(&engine).await;
     let builder = builder.map_err(|err| StartError::new("open the builder", err))?;
+    let cri = Cri::open(core.clone());
+    let cri = cri.map_err(|err| StartError::new("bring the pods in line", err))?;
     let introspection = IntrospectionApi::open(&config.root)
         .await
         .map_err(|err| StartError::new("know this installation", err))?;
@@ -64,7 +67,7 @@ pub async fn run(config: &Config) -> Result<(), StartError> {
     }
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let server = Server::builder()
-        .add_routes(services::routes(&core, engine, builder, introspection).await)
+        .add_routes(services::routes(&core, engine, cri, builder, introspection).await)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
             // A closed channel means the same as a message: stop.
             let _ = stopped.await;

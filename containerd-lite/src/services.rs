@@ -1,6 +1,7 @@
 //! Every service of the gRPC socket, one line each: this is the place to plug in
 //! an adapter.
 
+use cri::Cri;
 use engine::Engine;
 use engine::build::Builder;
 use lite_core::Core;
@@ -17,10 +18,13 @@ use proto::containerd::services::streaming::v1::streaming_server::StreamingServe
 use proto::containerd::services::tasks::v1::tasks_server::TasksServer;
 use proto::containerd::services::transfer::v1::transfer_server::TransferServer;
 use proto::containerd::services::version::v1::version_server::VersionServer;
+use proto::runtime::v1::image_service_server::ImageServiceServer;
+use proto::runtime::v1::runtime_service_server::RuntimeServiceServer;
 use tonic::service::{Routes, RoutesBuilder};
 
 use crate::api::containers::ContainersApi;
 use crate::api::content::ContentApi;
+use crate::api::cri::{CriImagesApi, CriRuntimeApi};
 use crate::api::diff::DiffApi;
 use crate::api::events::EventsApi;
 use crate::api::images::ImagesApi;
@@ -38,6 +42,7 @@ use crate::collector::Collector;
 pub(crate) async fn routes(
     core: &Core,
     engine: Engine,
+    cri: Cri,
     builder: Builder,
     introspection: IntrospectionApi,
 ) -> Routes {
@@ -48,6 +53,8 @@ pub(crate) async fn routes(
     let mut routes = RoutesBuilder::default();
     routes.add_service(health);
     routes.add_service(crate::api::engine::service(engine, builder));
+    routes.add_service(ImageServiceServer::new(CriImagesApi::new(cri.clone())));
+    routes.add_service(RuntimeServiceServer::new(CriRuntimeApi::new(cri)));
     let collector = Collector::start(core.clone());
     routes.add_service(VersionServer::new(VersionApi));
     routes.add_service(NamespacesServer::new(NamespacesApi::new(

@@ -191,6 +191,11 @@ pub mod io {
         }
     }
 }
+pub mod runtime {
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/runtime.v1.rs"));
+    }
+}
 pub mod runtimeoptions {
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/runtimeoptions.v1.rs"));

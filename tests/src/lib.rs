@@ -12,6 +12,7 @@
 //! - [`tar`], [`image`]: packs images out of busybox, the same bytes each time.
 //! - [`pty`]: a program on a terminal.
 //! - [`stack`]: a private daemon with `ctl` and `ctr` against it.
+//! - [`kubelet`]: CRI's two services of it, as a kubelet calls them.
 //! - [`registry`], [`containerd`], [`bundle`]: the counterparts.
 //! - [`enclosure`], [`dockerd`], [`podman`]: callers that would reach for
 //!   the machine's own network and directories, shut in.
@@ -24,6 +25,7 @@ pub mod containerd;
 pub mod dockerd;
 pub mod enclosure;
 pub mod image;
+pub mod kubelet;
 pub mod need;
 pub mod podman;
 pub mod pty;

@@ -9,6 +9,11 @@ use crate::command::{self, eventually};
 use crate::image::Image;
 use crate::scratch::Scratch;
 
+/// Who a guarded registry lets in.
+pub const USER: &str = "me";
+/// The password of [`USER`].
+pub const PASSWORD: &str = "secret";
+
 /// A running registry that stores below its test's directory.
 pub struct Registry {
     process: Child,
@@ -23,17 +28,39 @@ impl Registry {
     /// When it does not come up.
     #[must_use]
     pub fn start(scratch: &Scratch) -> Self {
+        Self::configured(scratch, &serde_json::Value::Null)
+    }
+
+    /// Starts one that lets in nobody but the user [`USER`] with the password
+    /// [`PASSWORD`].
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn guarded(scratch: &Scratch) -> Self {
+        let users = scratch.path("htpasswd");
+        // The password's hash by bcrypt, which is all that the registry takes.
+        let line = format!("{USER}:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n");
+        fs::write(&users, line).expect("the registry's users can be written");
+        let auth = serde_json::json!({"htpasswd": {"realm": "test", "path": users}});
+        Self::configured(scratch, &auth)
+    }
+
+    fn configured(scratch: &Scratch, auth: &serde_json::Value) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let address = free.expect("there is a free port").to_string();
         let storage = scratch.path("registry");
         let config = scratch.path("registry.json");
         // JSON is YAML.
-        let text = serde_json::json!({
+        let mut text = serde_json::json!({
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": true}},
             "storage": {"filesystem": {"rootdirectory": storage}},
             "http": {"addr": address},
         });
+        if !auth.is_null() {
+            text["auth"] = auth.clone();
+        }
         fs::write(&config, text.to_string()).expect("the registry's configuration can be written");
         let log = fs::File::create(scratch.path("registry.log")).expect("its log can be written");
         let process = Command::new("docker-registry")

@@ -20,12 +20,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("network", &["kernel"]),
     ("cni", &["kernel"]),
     ("engine", &["lite-core", "builder", "network", "kernel"]),
+    ("cri", &["lite-core", "network", "kernel", "cgroup"]),
     (
         "containerd-lite",
-        &["proto", "ttrpc-wire", "lite-core", "engine"],
+        &["proto", "ttrpc-wire", "lite-core", "engine", "cri"],
     ),
     ("ctl", &["proto"]),
-    ("tests", &[]),
+    // For CRI alone: no client of it is packaged that could say every field.
+    ("tests", &["proto"]),
 ];
 
 /// What is sharp outside the workspace (system calls, async, wire types,
@@ -49,11 +51,13 @@ const SHARP: &[(&str, &[&str])] = &[
             "network",
             "cni",
             "engine",
+            "cri",
             "containerd-lite",
             "ctl",
+            "tests",
         ],
     ),
-    ("tonic", &["proto", "containerd-lite", "ctl"]),
+    ("tonic", &["proto", "containerd-lite", "ctl", "tests"]),
     ("tonic-prost", &["proto"]),
     ("reqwest", &["registry"]),
     ("rusqlite", &["lite-core"]),

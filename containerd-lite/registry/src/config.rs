@@ -5,6 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use crate::retry::RetryPolicy;
 
 /// Settings of a client; the default suits the public registries.
@@ -77,6 +80,14 @@ impl Credentials {
             username: username.into(),
             password: password.into(),
         }
+    }
+
+    /// Reads `name:password` in base64, as configurations have it in `auth`.
+    #[must_use]
+    pub fn from_auth(auth: &str) -> Option<Self> {
+        let pair = String::from_utf8(BASE64.decode(auth).ok()?).ok()?;
+        let (username, password) = pair.split_once(':')?;
+        Some(Self::password(username, password.trim_end_matches('\0')))
     }
 }
 

@@ -222,12 +222,7 @@ fn credentials_of(entry: &Value) -> Option<Credentials> {
         return Some(Credentials::Bearer { token });
     }
     if let Some(auth) = text("auth") {
-        let pair = String::from_utf8(BASE64.decode(auth).ok()?).ok()?;
-        let (username, password) = pair.split_once(':')?;
-        return Some(Credentials::password(
-            username,
-            password.trim_end_matches('\0'),
-        ));
+        return Credentials::from_auth(&auth);
     }
     Some(Credentials::password(text("username")?, text("password")?))
 }

@@ -6,6 +6,7 @@ pub(crate) mod wire;
 
 pub mod containers;
 pub mod content;
+pub mod cri;
 pub mod diff;
 pub mod engine;
 pub mod events;

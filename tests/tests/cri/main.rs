@@ -1,0 +1,4 @@
+//! Kubernetes' CRI: what a kubelet asks of containerd-lite, call by call.
+
+mod images;
+mod status;

@@ -362,3 +362,58 @@ fn a_build_that_is_interrupted_leaves_nothing() {
     assert!(!lab.stack.ctl(&["images"]).ok().contains("app"));
     lab.built(&from("RUN true\n"), &[]);
 }
+
+#[test]
+fn steps_have_a_network_of_their_own_the_hosts_or_none() {
+    let lab = Lab::new();
+    let links = "ls /sys/class/net > /links; ip -o -4 addr show scope global | wc -l > /addresses; cat /etc/hosts > /seen";
+    let step = |flag: &str| from(&format!("RUN {flag} {links}\n"));
+    let seen = || (lab.sh("cat /links"), lab.sh("cat /addresses"));
+    let host_devices = || {
+        let devices = fs::read_to_string("/proc/thread-self/net/dev").expect("it is there");
+        let names = devices.lines().filter_map(|line| line.split_once(':'));
+        names
+            .map(|(name, _)| name.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let before = host_devices();
+
+    lab.built(&step(""), &["--add-host", "db:10.1.2.3"]);
+    assert_eq!(seen(), ("eth0\nlo\n".to_owned(), "1\n".to_owned()));
+    // Neither Docker nor we put these lines into the image.
+    assert!(lab.sh("cat /seen").contains("10.1.2.3\tdb"));
+    assert!(!lab.sh("cat /etc/hosts").contains("10.1.2.3"));
+    // Bridge and firewall are gone with the last step.
+    assert_eq!(host_devices(), before);
+
+    lab.built(&step("--network=none"), &[]);
+    assert_eq!(seen(), ("lo\n".to_owned(), "0\n".to_owned()));
+
+    lab.built(&step(""), &["--network", "host"]);
+    assert_eq!(seen().0, "lo\n");
+    let own = "RUN readlink /proc/self/ns/net > /ns\n";
+    lab.built(&from(own), &["--network", "host"]);
+    let host = fs::read_link("/proc/thread-self/ns/net").expect("it is there");
+    assert_eq!(lab.sh("cat /ns").trim(), host.display().to_string());
+
+    let bad = lab.build(&step(""), &["--add-host", "db:nowhere"]);
+    assert_ne!(bad.code, 0);
+    assert!(bad.err.contains("invalid IP address in add-host"), "{bad}");
+}
+
+#[test]
+fn steps_have_the_limits_that_were_asked_for() {
+    let lab = Lab::new();
+    let dockerfile =
+        from("RUN ulimit -n > /n; df -k /dev/shm | tail -1 | awk '{print $2}' > /shm\n");
+    lab.built(
+        &dockerfile,
+        &["--ulimit", "nofile=123:456", "--shm-size", "3m"],
+    );
+    assert_eq!(lab.sh("cat /n /shm"), "123\n3072\n");
+    let bad = lab.build(&dockerfile, &["--ulimit", "bogus=1"]);
+    assert!(
+        bad.code != 0 && bad.err.contains("invalid ulimit type: bogus"),
+        "{bad}"
+    );
+}

@@ -26,6 +26,7 @@ use crate::context::Context;
 use crate::dockerfile::{self, Mistake};
 use crate::export::{self, Exported};
 use crate::ignore::Ignore;
+use crate::joined::Join;
 use crate::news::{News, Teller};
 use crate::ops::Network;
 use crate::stage;
@@ -43,8 +44,8 @@ pub struct BuilderConfig {
     pub cgroup_parent: String,
     /// containerd runtime name.
     pub runtime: String,
-    /// The spec of a plain container.
-    pub template: Value,
+    /// Puts steps on a network.
+    pub join: Join,
 }
 
 /// What is to be built.
@@ -70,6 +71,10 @@ pub struct Request {
     pub pull: bool,
     /// The network of steps that do not say.
     pub network: Option<Network>,
+    /// More lines of steps' `/etc/hosts`: `name:address`.
+    pub extra_hosts: Vec<String>,
+    /// The spec of a plain container, with the limits that steps are to have.
+    pub template: Value,
     /// What `--mount=type=secret` finds.
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// The time of every file and of the image, in seconds since 1970.

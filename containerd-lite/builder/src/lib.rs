@@ -9,7 +9,7 @@
 //!    and into [`ops`], the steps that change files.
 //!
 //! Then what touches files: a [`source`] answers the same for a context and for a mounted tree, and [`copy`] writes from one
-//! into an image; [`client`] asks for a [`context`]; [`rootfs`] opens snapshots, [`stubs`] cleans up after a runtime's mounts,
+//! into an image; [`client`] asks for a [`context`]; [`joined`] is a step's network; [`rootfs`] opens snapshots, [`stubs`] cleans up after a runtime's mounts,
 //! [`archive`] unpacks; [`process`] runs a step by its [`spec`].
 //!
 //! Last the build itself: [`cache`], [`layer`] and [`export`] keep results; `step`, `run_step` and `stage` do the work, and
@@ -35,6 +35,7 @@ pub mod source;
 pub mod copy;
 
 pub mod client;
+pub mod joined;
 pub mod news;
 
 pub mod context;

@@ -11,6 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::SNAPSHOTTER;
 use crate::build::Hub;
 use crate::copy::{self, Destination, Root, Rules};
+use crate::joined::{Joined, Wish};
 use crate::mounts::{self, Kind as MountKind, Sharing};
 use crate::ops::{Network, RunOp};
 use crate::process::{self, Process};
@@ -18,6 +19,9 @@ use crate::source::Source;
 use crate::spec::{self, Bind, Identity, Inputs};
 use crate::step::Step;
 use crate::stubs::Stubs;
+
+/// `/etc/hosts` of a step without a network.
+const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost\n";
 
 /// What the step's mounts need, until it is over.
 struct Scene {
@@ -29,6 +33,8 @@ struct Scene {
     locks: Vec<OwnedMutexGuard<()>>,
     /// Directories below `dir` that are mounted, and their snapshots.
     mounted: Vec<(PathBuf, String)>,
+    /// Its network; `None` for a step that has loopback alone.
+    joined: Option<Joined>,
 }
 
 /// Runs the step on the snapshot behind `rootfs`.
@@ -55,12 +61,13 @@ pub(crate) async fn run(
         secret_env: Vec::new(),
         locks: Vec::new(),
         mounted: Vec::new(),
+        joined: None,
     };
-    let ended = match scene.set(step, op).await {
+    let ended = match scene.set(step, op, id).await {
         Ok(()) => scene.play(step, op, number, id, rootfs).await,
         Err(err) => Err(err),
     };
-    let struck = scene.strike(step);
+    let struck = scene.strike(step).await;
     let code = ended?;
     struck?;
     if code == 0 {
@@ -78,7 +85,8 @@ impl Scene {
     }
 
     /// Prepares every mount.
-    async fn set(&mut self, step: &Step<'_>, op: &RunOp) -> Result<()> {
+    async fn set(&mut self, step: &Step<'_>, op: &RunOp, id: &str) -> Result<()> {
+        self.join(step, op, id).await?;
         self.own_files(op)?;
         for (index, mount) in op.mounts.iter().enumerate() {
             let name = format!("m{index}");
@@ -111,13 +119,38 @@ impl Scene {
         });
     }
 
+    /// Puts the step on its network.
+    async fn join(&mut self, step: &Step<'_>, op: &RunOp, id: &str) -> Result<()> {
+        let asked = &step.run.request;
+        let network = match op.network {
+            Network::Default => asked.network.unwrap_or(Network::Default),
+            own => own,
+        };
+        if network == Network::None {
+            return Ok(());
+        }
+        let join = step.run.builder.shared.config.join.clone();
+        let (id, extra_hosts) = (id.to_owned(), asked.extra_hosts.clone());
+        let joined = blocking(move || {
+            join.join(&Wish {
+                id: &id,
+                on_host: network == Network::Host,
+                extra_hosts: &extra_hosts,
+            })
+        });
+        self.joined = Some(joined.await?);
+        Ok(())
+    }
+
     /// The files that differ from host to host, and the script of the step.
     fn own_files(&mut self, op: &RunOp) -> Result<()> {
         let context = || "write files of a build's step".to_owned();
-        let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
-        let hosts = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n".to_vec();
+        let (hosts, resolv_conf) = match &self.joined {
+            Some(joined) => (joined.hosts.clone(), joined.resolv_conf.clone()),
+            None => (LOCALHOST.to_owned(), String::new()),
+        };
         for (name, content, target) in [
-            ("resolv.conf", resolv, "/etc/resolv.conf"),
+            ("resolv.conf", resolv_conf, "/etc/resolv.conf"),
             ("hosts", hosts, "/etc/hosts"),
         ] {
             fs::write(self.path(name), content).op(context)?;
@@ -292,18 +325,21 @@ impl Scene {
     ) -> Result<u32> {
         let hub = &step.run.builder.shared;
         let root = blocking(step.root(rootfs)).await?;
-        let network = match op.network {
-            Network::Default => step.run.request.network.unwrap_or(Network::Host),
-            own => own,
+        let network = match &self.joined {
+            None => spec::Network::Own,
+            Some(joined) => match &joined.netns {
+                None => spec::Network::Host,
+                Some(path) => spec::Network::At(path),
+            },
         };
         let spec = spec::build(&Inputs {
-            template: &hub.config.template,
+            template: &step.run.request.template,
             op,
             secret_env: &self.secret_env,
             user: &identity(op, &root)?,
             binds: &self.binds,
             tmpfs: &self.tmpfs,
-            host_network: network == Network::Host,
+            network,
             cgroups_path: &format!("/{}/{id}", hub.config.cgroup_parent.trim_matches('/')),
         });
         let mut targets = spec::targets(&spec);
@@ -336,7 +372,13 @@ impl Scene {
     }
 
     /// Takes the mounts away.
-    fn strike(self, step: &Step<'_>) -> Result<()> {
+    async fn strike(self, step: &Step<'_>) -> Result<()> {
+        let joined = self.joined;
+        blocking(move || {
+            drop(joined);
+            Ok(())
+        })
+        .await?;
         let hub = &step.run.builder.shared;
         for (dir, key) in &self.mounted {
             kernel::mount::unmount_recursive(dir).op(|| format!("unmount {}", dir.display()))?;

@@ -1,6 +1,8 @@
 //! The runtime-spec configuration of a `RUN`: what the engine gives every container, with the process and the mounts of the
 //! step. Pure.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::ops::RunOp;
@@ -14,6 +16,17 @@ pub struct Bind {
     pub target: String,
     /// It cannot be written.
     pub read_only: bool,
+}
+
+/// The network namespace of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network<'a> {
+    /// The host's.
+    Host,
+    /// A new one, with loopback alone.
+    Own,
+    /// The one that is pinned to this file.
+    At(&'a Path),
 }
 
 /// A numeric identity.
@@ -42,8 +55,8 @@ pub struct Inputs<'a> {
     pub binds: &'a [Bind],
     /// Memory file systems: target, and size in bytes.
     pub tmpfs: &'a [(String, Option<u64>)],
-    /// It shares the host's network.
-    pub host_network: bool,
+    /// Its network.
+    pub network: Network<'a>,
     /// Its cgroup.
     pub cgroups_path: &'a str,
 }
@@ -71,7 +84,21 @@ pub fn build(inputs: &Inputs<'_>) -> Value {
         process["capabilities"]["permitted"] = json!([]);
     }
     spec["linux"]["cgroupsPath"] = json!(inputs.cgroups_path);
-    if inputs.host_network {
+    network(&mut spec, inputs.network);
+    mounts(&mut spec, inputs);
+    spec
+}
+
+fn network(spec: &mut Value, network: Network<'_>) {
+    if let Network::At(path) = network {
+        let kinds = spec["linux"]["namespaces"].as_array_mut();
+        for kind in kinds.into_iter().flatten() {
+            if kind["type"] == "network" {
+                kind["path"] = json!(path);
+            }
+        }
+    }
+    if network == Network::Host {
         if let Some(kinds) = spec["linux"]["namespaces"].as_array_mut() {
             kinds.retain(|kind| kind["type"] != "network");
         }
@@ -80,8 +107,6 @@ pub fn build(inputs: &Inputs<'_>) -> Value {
             sysctl.retain(|name, _| !name.starts_with("net."));
         }
     }
-    mounts(&mut spec, inputs);
-    spec
 }
 
 /// The template's mounts but for a container's own files, then the step's, those nearer to the root first.
@@ -122,7 +147,7 @@ pub fn targets(spec: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::Network;
+    use crate::ops;
 
     #[test]
     fn a_step_is_a_container_with_its_own_process() {
@@ -144,7 +169,7 @@ mod tests {
             cwd: "/w".to_owned(),
             user: String::new(),
             mounts: Vec::new(),
-            network: Network::Host,
+            network: ops::Network::Host,
             insecure: false,
             script: None,
         };
@@ -164,7 +189,7 @@ mod tests {
             },
             binds: &[bind],
             tmpfs: &[("/a".to_owned(), Some(9))],
-            host_network: true,
+            network: Network::Host,
             cgroups_path: "/p/b",
         });
         assert_eq!(spec["process"]["env"], json!(["A=1", "P=2", "S=3"]));

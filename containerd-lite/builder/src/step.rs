@@ -104,7 +104,11 @@ impl Step<'_> {
             Op::Run(op) => {
                 let mut keyed = op.clone();
                 keyed.unkeyed_env.clear();
-                let network = format!("{:?}", self.run.request.network);
+                let asked = &self.run.request;
+                let mut network = format!("{:?}", asked.network);
+                if !asked.extra_hosts.is_empty() {
+                    network.push_str(&asked.extra_hosts.join(" "));
+                }
                 let mut context = String::new();
                 if needs_context(op) {
                     context = self.whole_context().await?;

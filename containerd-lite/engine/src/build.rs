@@ -1,11 +1,13 @@
 //! Builds: the builder over this engine's core. A step is a container of the engine's with another process in it.
 
 use builder::BuilderConfig;
+use builder::joined::Join;
 use lite_core::{Kind, Reference, Result};
 use serde_json::Value;
 
 use crate::engine::Engine;
-use crate::host_config::HostConfig;
+use crate::host_config::{HostConfig, Resources};
+use crate::networks;
 use crate::record::Config;
 use crate::rights::Rights;
 use crate::spec::{self, Inputs, Space, Spaces};
@@ -31,7 +33,10 @@ pub async fn open(engine: &Engine) -> Result<Builder> {
         state: engine.config().state.join("builds"),
         cgroup_parent: engine.config().cgroup_parent.clone(),
         runtime: engine.config().default_runtime.clone(),
-        template: template(engine)?,
+        join: {
+            let engine = engine.clone();
+            Join::new(move |wish| networks::join(&engine, wish))
+        },
     };
     let opened = {
         let engine = engine.clone();
@@ -55,9 +60,20 @@ pub fn names(typed: &[String]) -> Result<Vec<String>> {
     typed.iter().map(full).collect()
 }
 
-/// The spec of a container that asks for nothing.
-fn template(engine: &Engine) -> Result<Value> {
-    let host_config = HostConfig::default();
+/// The spec of steps: that of a container that asks for nothing but a size of `/dev/shm` in bytes and limits,
+/// `name=soft[:hard]`.
+///
+/// # Errors
+/// InvalidArgument for a limit that is none.
+pub fn template(engine: &Engine, shm_bytes: Option<u64>, ulimits: Vec<String>) -> Result<Value> {
+    let host_config = HostConfig {
+        shm_bytes,
+        resources: Resources {
+            ulimits,
+            ..Resources::default()
+        },
+        ..HostConfig::default()
+    };
     spec::build(&Inputs {
         config: &Config {
             hostname: "build".to_owned(),

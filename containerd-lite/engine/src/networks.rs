@@ -13,7 +13,8 @@
 //! 3. [`attach`] puts a container on its networks and takes it off again.
 //! 4. [`files`] writes the container's hosts and resolv.conf.
 //! 5. [`names`] is what the name server of a network knows.
-//! 6. [`cases`] are the use cases.
+//! 6. [`steps`] puts steps of builds on the default network.
+//! 7. [`cases`] are the use cases.
 
 mod attach;
 mod cases;
@@ -22,16 +23,19 @@ mod fabric;
 mod files;
 mod names;
 mod show;
+mod steps;
 
 pub use cases::{CreateNetwork, Ipam, connect, create, disconnect, inspect, list, prune, remove};
 pub use definition::Definition;
 pub use fabric::{Attached, Endpoint, Published};
 pub use show::{ports_column, ports_json};
+pub use steps::hosts_of_steps;
 
 pub(crate) use attach::{detach, has_names, launch, restore};
 pub(crate) use fabric::Fabric;
 pub(crate) use files::{Surroundings, write as write_files};
 pub(crate) use show::networks_json;
+pub(crate) use steps::join;
 
 use lite_core::{Kind, Result};
 

@@ -167,6 +167,22 @@ impl Config {
 }
 
 impl Record {
+    /// The step of a build, as far as networks see it: it is stored nowhere.
+    pub(crate) fn of_step(id: &str, config: Config, host: HostConfig) -> Self {
+        Self {
+            version: VERSION,
+            id: id.to_owned(),
+            name: id.to_owned(),
+            created_at: None,
+            phase: Phase::Created,
+            image: ImageUse::default(),
+            config,
+            host,
+            mounts: Vec::new(),
+            run: Run::default(),
+        }
+    }
+
     /// Docker's word for how it is.
     #[must_use]
     pub fn status_word(&self) -> &'static str {

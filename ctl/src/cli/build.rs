@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::parse::size::Bytes;
+
 /// `ctl build`
 #[derive(Debug, Args)]
 #[command(
@@ -9,6 +11,9 @@ use clap::Args;
     after_help = "ctl build, ctl builder build, ctl image build"
 )]
 pub(crate) struct BuildArgs {
+    /// Add a custom host-to-IP mapping (format: "host:ip")
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    pub(crate) add_host: Vec<String>,
     /// Set build-time variables
     #[arg(long, value_name = "stringArray")]
     pub(crate) build_arg: Vec<String>,
@@ -45,12 +50,18 @@ pub(crate) struct BuildArgs {
     /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
     #[arg(long, value_name = "stringArray")]
     pub(crate) secret: Vec<String>,
+    /// Shared memory size for build containers
+    #[arg(long, value_name = "bytes")]
+    pub(crate) shm_size: Option<Bytes>,
     /// Name and optionally a tag (format: "name:tag")
     #[arg(short, long, value_name = "stringArray")]
     pub(crate) tag: Vec<String>,
     /// Set the target build stage to build
     #[arg(long, value_name = "string")]
     pub(crate) target: Option<String>,
+    /// Ulimit options
+    #[arg(long, value_name = "ulimit")]
+    pub(crate) ulimit: Vec<String>,
     #[arg(value_name = "PATH")]
     pub(crate) context: std::path::PathBuf,
 }

@@ -174,6 +174,9 @@ fn request(args: &BuildArgs) -> Result<(BuildRequest, Context), Failure> {
             .collect::<Result<_, _>>()?,
         source_date_epoch: epoch,
         context_id: context.id(),
+        extra_hosts: args.add_host.clone(),
+        shm_bytes: args.shm_size.map(|bytes| bytes.0),
+        ulimits: args.ulimit.clone(),
     };
     Ok((request, context))
 }

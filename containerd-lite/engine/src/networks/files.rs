@@ -51,24 +51,42 @@ pub(super) fn extra_host(text: &str) -> Result<(&str, &str)> {
 /// and nothing is synced.
 ///
 /// # Errors
-/// Those of writing files; the host may well have no `resolv.conf`.
+/// Those of reading the host's files and writing these.
 pub(crate) fn write(engine: &Engine, record: &Record, around: &Surroundings<'_>) -> Result<()> {
     let dir = engine.dir(&record.id);
     let what = || format!("write files of container {}", record.id);
-    let host_resolv = match fs::read_to_string("/etc/resolv.conf") {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
-        read => read.op(|| "read /etc/resolv.conf".to_owned())?,
-    };
-    let gateway = host_gateway(engine, around);
+    let texts = texts(engine, record, around)?;
     let files = [
-        ("hosts", hosts(record, around, gateway)),
+        ("hosts", texts.hosts),
         ("hostname", format!("{}\n", record.config.hostname)),
-        ("resolv.conf", resolv_conf(record, around, &host_resolv)),
+        ("resolv.conf", texts.resolv_conf),
     ];
     for (name, text) in files {
         fs::write(dir.path().join(name), text).op(what)?;
     }
     Ok(())
+}
+
+/// What the files say of the network.
+pub(super) struct Texts {
+    pub(super) hosts: String,
+    pub(super) resolv_conf: String,
+}
+
+/// What the files say.
+///
+/// # Errors
+/// Those of reading the host's; it may well have no `resolv.conf`.
+pub(super) fn texts(engine: &Engine, record: &Record, around: &Surroundings<'_>) -> Result<Texts> {
+    let host_resolv = match fs::read_to_string("/etc/resolv.conf") {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.op(|| "read /etc/resolv.conf".to_owned())?,
+    };
+    let gateway = host_gateway(engine, around);
+    Ok(Texts {
+        hosts: hosts(record, around, gateway),
+        resolv_conf: resolv_conf(record, around, &host_resolv),
+    })
 }
 
 /// The host's address as the container sees it.

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::Messages;
+use super::host_config::positive;
 use crate::api::status::to_status;
 
 /// Messages on their way to the client; when there are so many, the build waits.
@@ -38,7 +39,7 @@ pub(super) async fn build(
     let Some(Input::Request(wire_request)) = first.and_then(|input| input.message) else {
         return Err(Kind::InvalidArgument.error("the first message is no build request"));
     };
-    let request = request(wire_request)?;
+    let request = request(engine, wire_request)?;
     let (outputs, receiver) = mpsc::channel(WAITING);
     let (engine, builder) = (engine.clone(), builder.clone());
     tokio::spawn(async move {
@@ -189,7 +190,7 @@ fn tell(news: News) -> Output {
     })
 }
 
-fn request(wire: wire::BuildRequest) -> Result<Request> {
+fn request(engine: &Engine, wire: wire::BuildRequest) -> Result<Request> {
     let host = Platform::host();
     let own = format!("{}/{}", host.os, host.architecture);
     let network = match wire.network.as_str() {
@@ -227,5 +228,11 @@ fn request(wire: wire::BuildRequest) -> Result<Request> {
             .collect(),
         time_s: wire.source_date_epoch.unwrap_or(build::DEFAULT_TIME_S),
         context_id: wire.context_id,
+        template: build::template(
+            engine,
+            wire.shm_bytes.map(positive).transpose()?,
+            wire.ulimits,
+        )?,
+        extra_hosts: engine::networks::hosts_of_steps(wire.extra_hosts)?,
     })
 }

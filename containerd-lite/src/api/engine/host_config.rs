@@ -44,7 +44,7 @@ pub(super) fn host_config(host: wire::HostConfig) -> Result<HostConfig> {
     })
 }
 
-fn positive(bytes: i64) -> Result<u64> {
+pub(super) fn positive(bytes: i64) -> Result<u64> {
     u64::try_from(bytes).map_err(|_| {
         Kind::InvalidArgument.error(format!("size {bytes}: expected a number of bytes"))
     })

@@ -15,11 +15,11 @@ use crate::engine::Engine;
 use crate::jsonlog::{Entry, Stream};
 use crate::logs;
 use crate::record::Record;
-use crate::session::Session;
 use crate::spec::Window;
 use crate::state::Phase;
 use crate::streams::{self, FromClient, Receiver, Sender, Target, ToClient};
 use crate::supervisor::Handle;
+use lite_core::session::Session;
 
 /// What a client wants of an attach.
 #[derive(Debug, Clone, Default)]

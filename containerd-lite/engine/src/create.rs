@@ -19,7 +19,6 @@ use crate::engine::{Engine, SNAPSHOTTER, extension_of};
 use crate::environment;
 use crate::events::Event;
 use crate::host_config::{HealthCheck, HostConfig};
-use crate::ids::Id;
 use crate::images::{self, Found};
 use crate::mounts::{self, MountPoint};
 use crate::names::Name;
@@ -28,6 +27,7 @@ use crate::rights::Rights;
 use crate::signals::Signal;
 use crate::state::Phase;
 use crate::{devices, health, launch, limits, networks, ports, volumes};
+use lite_core::ids::Id;
 
 /// What the user asked for. Empty and `None` mean "not given".
 #[derive(Debug, Clone, Default)]

@@ -5,63 +5,13 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+pub use lite_core::devices::Device;
+use lite_core::devices::collect;
+
 use lite_core::{Because, Kind, Result};
 use serde_json::{Value, json};
 
 use crate::host_config::{HostConfig, Resources};
-
-/// One device node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Where it is in the container.
-    pub path: String,
-    /// A block device, else a character device.
-    pub block: bool,
-    /// Major number.
-    pub major: u64,
-    /// Minor number.
-    pub minor: u64,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Out of `rwm`.
-    pub access: String,
-}
-
-impl Device {
-    fn kind(&self) -> &'static str {
-        if self.block { "b" } else { "c" }
-    }
-
-    /// Runtime-spec `linux.devices`.
-    #[must_use]
-    pub fn oci(&self) -> Value {
-        json!({
-            "path": self.path,
-            "type": self.kind(),
-            "major": self.major,
-            "minor": self.minor,
-            "fileMode": self.mode,
-            "uid": self.uid,
-            "gid": self.gid,
-        })
-    }
-
-    /// Runtime-spec `linux.resources.devices`.
-    #[must_use]
-    pub fn rule(&self) -> Value {
-        json!({
-            "allow": true,
-            "type": self.kind(),
-            "major": self.major,
-            "minor": self.minor,
-            "access": self.access,
-        })
-    }
-}
 
 /// The devices that `host` asks for.
 ///
@@ -107,39 +57,6 @@ fn parse(text: &str) -> Result<(&str, &str, &str)> {
         return Err(bad());
     }
     Ok((source, target, access))
-}
-
-/// Names in /dev that a container has of its own.
-const OWN: [&str; 7] = ["pts", "shm", "fd", "mqueue", "console", ".udev", "ptmx"];
-
-fn collect(from: &Path, to: &Path, access: &str, devices: &mut Vec<Device>) -> std::io::Result<()> {
-    let about = fs::metadata(from)?;
-    if about.is_dir() {
-        for entry in fs::read_dir(from)?.flatten() {
-            let name = entry.file_name();
-            let own = name.to_str().is_some_and(|name| OWN.contains(&name));
-            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            if !own && !is_link {
-                // What goes away meanwhile is not missed.
-                let _ = collect(&entry.path(), &to.join(&name), access, devices);
-            }
-        }
-        return Ok(());
-    }
-    let kind = about.file_type();
-    if kind.is_char_device() || kind.is_block_device() {
-        devices.push(Device {
-            path: to.display().to_string(),
-            block: kind.is_block_device(),
-            major: nix::sys::stat::major(about.rdev()),
-            minor: nix::sys::stat::minor(about.rdev()),
-            mode: about.mode() & 0o7777,
-            uid: about.uid(),
-            gid: about.gid(),
-            access: access.to_owned(),
-        });
-    }
-    Ok(())
 }
 
 /// `c 1:3 rwm` as runtime-spec `linux.resources.devices`.

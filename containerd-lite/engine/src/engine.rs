@@ -15,7 +15,6 @@ use lite_core::{AnyValue, Because, Core, Filters, Kind, Namespace, Result};
 
 use crate::events::{Event, Events};
 use crate::files::{self, ContainerDir};
-use crate::ids::Id;
 use crate::limits::Capacity;
 use crate::names::Name;
 use crate::networks::{self, Fabric};
@@ -24,6 +23,7 @@ use crate::reconcile;
 use crate::record::{EXTENSION, Record};
 use crate::spec::HostFacts;
 use crate::supervisor::{self, Handle};
+use lite_core::ids::Id;
 
 /// The snapshotter of every container the engine makes.
 pub(crate) const SNAPSHOTTER: &str = "overlayfs";
@@ -96,7 +96,7 @@ impl Engine {
     /// Those of the database and of the directories.
     pub async fn open(core: Core, config: EngineConfig) -> Result<Self> {
         let host = host_facts()?;
-        let instance = instance_of(&config.state);
+        let instance = core.config.instance();
         let table = match instance {
             0 => "containerd_lite".to_owned(),
             number => format!("containerd_lite_{number:04x}"),
@@ -431,19 +431,6 @@ pub(crate) fn extension_of(record: &Record) -> Result<AnyValue> {
     })
 }
 
-/// A number made of the state directory's path (FNV-1a); zero for the default.
-fn instance_of(state: &std::path::Path) -> u16 {
-    if state == std::path::Path::new("/run/containerd-lite") {
-        return 0;
-    }
-    let bytes = state.as_os_str().as_encoded_bytes();
-    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
-    let folded = (hash >> 16) ^ (hash & 0xffff);
-    u16::try_from(folded).unwrap_or(1).max(1)
-}
-
 fn name_taken(name: &Name, owner: &str) -> lite_core::Error {
     Kind::AlreadyExists.error(format!(
         "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or rename) that container to be able to reuse that name."
@@ -487,6 +474,6 @@ fn host_facts() -> Result<HostFacts> {
         last_capability: std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
             .ok()
             .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(crate::rights::ALL.len() - 1),
+            .unwrap_or(lite_core::capabilities::ALL.len() - 1),
     })
 }

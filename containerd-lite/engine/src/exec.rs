@@ -14,14 +14,14 @@ use tokio::sync::mpsc;
 use crate::engine::Engine;
 use crate::environment;
 use crate::exit;
-use crate::ids::Id;
 use crate::record::Record;
 use crate::rights::Rights;
-use crate::session::{Endpoint, Session};
 use crate::spec::{self, Process, Window};
 use crate::state::Phase;
 use crate::streams::{self, FromClient, Receiver, Sender, Target, ToClient};
 use crate::user::{self, User};
+use lite_core::ids::Id;
+use lite_core::session::{Endpoint, Session};
 
 /// The type URL of a process for the shim.
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";

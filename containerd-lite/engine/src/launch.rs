@@ -18,16 +18,16 @@ use lite_core::{Because, Kind, Mount, Result, Runtime, chain};
 use crate::devices;
 use crate::engine::{Engine, SNAPSHOTTER};
 use crate::host_config::HostConfig;
-use crate::layers;
 use crate::networks::{self, Attached, Surroundings};
 use crate::record::Record;
 use crate::rights::Rights;
-use crate::session::{Endpoint, Log, Session};
 use crate::sizes;
 use crate::spec::{self, Inputs, Space, Spaces, Window};
 use crate::state::Phase;
 use crate::user::{self, User};
 use crate::volumes;
+use lite_core::session::{Endpoint, Log, Session};
+use lite_core::stacked;
 
 /// A main process that runs.
 #[derive(Debug)]
@@ -248,12 +248,12 @@ fn spaces(engine: &Engine, host: &HostConfig, attached: Option<&Attached>) -> Re
 fn who(typed: &str, further: &[String], rootfs: &[Mount]) -> Result<User> {
     let needed = user::needs_files(typed) || further.iter().any(|group| user::needs_files(group));
     let layers = if needed {
-        layers::of_mounts(rootfs)
+        stacked::of_mounts(rootfs)
     } else {
         Vec::new()
     };
     let read =
-        |path: &str| layers::read_text(&layers, path).op(|| format!("read {path} of the image"));
+        |path: &str| stacked::read_text(&layers, path).op(|| format!("read {path} of the image"));
     let group = read("/etc/group")?;
     let mut user = user::resolve(typed, &read("/etc/passwd")?, &group)
         .map_err(|err| Kind::InvalidArgument.error(err.to_string()))?;

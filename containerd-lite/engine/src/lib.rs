@@ -4,15 +4,13 @@
 //! words of users ([`names`], [`signals`], [`argv`], [`environment`],
 //! [`user`]), what a container has of the host ([`host_config`], [`mounts`],
 //! [`limits`], [`rights`], [`devices`]), the [`spec`] made of them, the [`state`]s of a container and its
-//! [`record`]. Then what touches the world: [`files`], [`layers`], the
-//! [`session`] with a shim, the log ([`jsonlog`]). Then the hub
+//! [`record`]. Then what touches the world: [`files`], the log ([`jsonlog`]). Then the hub
 //! ([`Engine`]), one supervisor per container, and the use cases, one file
 //! each.
 
 pub mod argv;
 pub mod environment;
 pub mod exit;
-pub mod ids;
 pub mod list_filter;
 pub mod names;
 pub mod rfc3339;
@@ -28,7 +26,6 @@ pub mod mounts;
 pub mod ports;
 pub mod rights;
 
-pub mod seccomp;
 pub mod state;
 
 pub mod record;
@@ -37,8 +34,6 @@ pub mod status;
 
 pub mod files;
 pub mod jsonlog;
-pub mod layers;
-pub mod session;
 
 mod engine;
 pub mod events;

@@ -18,7 +18,7 @@ use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 
 use crate::engine::{Engine, SNAPSHOTTER};
-use crate::ids::Id;
+use lite_core::ids::Id;
 
 /// Opens the root file system of the container `id`, whose main process has
 /// the number `pid`, or zero.

@@ -15,8 +15,8 @@ use crate::limits::{self, Capacity};
 use crate::mounts::{MountPoint, rootfs_propagation};
 use crate::record::Config;
 use crate::rights::{Rights, Seccomp};
-use crate::seccomp;
 use crate::user::User;
+use lite_core::seccomp;
 
 pub use process::{Process, Window, process_json};
 
@@ -201,7 +201,7 @@ fn resources(inputs: &Inputs<'_>) -> Value {
     let mut rules = if inputs.rights.privileged {
         vec![json!({ "allow": true, "access": "rwm" })]
     } else {
-        device_rules()
+        lite_core::devices::default_rules()
     };
     if !inputs.rights.privileged {
         rules.extend(inputs.devices.iter().map(Device::rule));
@@ -247,16 +247,6 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
         kinds.push(json!({ "type": "cgroup" }));
     }
     kinds
-}
-
-/// Nothing, then null, zero, full, random, urandom, tty and console; the
-/// runtime adds terminals and the right to make nodes by itself.
-fn device_rules() -> Vec<Value> {
-    let allow = |major: u32, minor: u32| json!({ "allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm" });
-    let mut rules = vec![json!({ "allow": false, "access": "rwm" })];
-    rules
-        .extend([(1, 5), (1, 3), (1, 9), (1, 8), (1, 7), (5, 0), (5, 1)].map(|(a, b)| allow(a, b)));
-    rules
 }
 
 #[cfg(test)]

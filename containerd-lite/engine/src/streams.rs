@@ -6,9 +6,9 @@ use lite_core::{Kind, Result, chain};
 use tokio::sync::mpsc;
 
 use crate::engine::Engine;
-use crate::session::{Output, Reader, Session, Writer};
 use crate::signals::Signal;
 use crate::spec::Window;
+use lite_core::session::{Output, Reader, Session, Writer};
 
 /// What a client sends once its session is in place.
 #[derive(Debug, Clone, PartialEq, Eq)]

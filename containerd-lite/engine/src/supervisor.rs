@@ -23,9 +23,9 @@ use crate::events;
 use crate::launch::Launched;
 use crate::reconcile::{Ending, Plan};
 use crate::record::Record;
-use crate::session::Session;
 use crate::spec::Window;
 use crate::state::{self, Event, Phase};
+use lite_core::session::Session;
 
 /// Commands that wait for one supervisor; senders wait when it is full.
 const COMMANDS: usize = 16;

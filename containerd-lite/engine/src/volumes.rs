@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
-use crate::ids::Id;
 use crate::list_filter::Filter;
 use crate::rfc3339;
 use crate::rootfs::disk_usage;
+use lite_core::ids::Id;
 
 pub(crate) use attach::{attach, inspect as inspect_mounts, mount_sources};
 

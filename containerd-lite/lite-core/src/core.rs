@@ -47,6 +47,22 @@ impl CoreConfig {
         PathBuf::from(path)
     }
 
+    /// A number made of the state directory's path (FNV-1a) that tells what this
+    /// daemon makes on the host (links, bridges, tables) from what another does;
+    /// zero for the usual directory.
+    #[must_use]
+    pub fn instance(&self) -> u16 {
+        if self.state == Path::new("/run/containerd-lite") {
+            return 0;
+        }
+        let bytes = self.state.as_os_str().as_encoded_bytes();
+        let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
+        let folded = (hash >> 16) ^ (hash & 0xffff);
+        u16::try_from(folded).unwrap_or(1).max(1)
+    }
+
     fn tasks(&self) -> Result<TasksConfig> {
         let publish_binary =
             std::env::current_exe().op(|| "find the daemon's own binary".to_owned())?;

@@ -6,11 +6,13 @@
 //! go through [`blocking()`].
 
 mod blocking;
+pub mod capabilities;
 mod containers;
 pub mod content;
 mod core;
 pub mod counts;
 mod db;
+pub mod devices;
 pub mod diff;
 mod digest;
 mod documents;
@@ -19,6 +21,7 @@ pub mod events;
 pub mod export;
 pub mod filter;
 pub mod gc;
+pub mod ids;
 pub mod image;
 mod images;
 pub mod import;
@@ -30,8 +33,11 @@ mod namespaces;
 pub mod pull;
 pub mod push;
 mod remote;
+pub mod seccomp;
+pub mod session;
 pub mod shim;
 pub mod snapshots;
+pub mod stacked;
 pub mod tasks;
 mod time;
 mod unpack;

@@ -285,3 +285,16 @@ pub fn named(prefix: &str) -> io::Result<Vec<String>> {
     }
     Ok(found)
 }
+
+/// Sets the switch `path` below `/proc/sys/net`, where it is off.
+///
+/// # Errors
+/// Those of reading and writing.
+pub fn turn_on(path: &str) -> io::Result<()> {
+    let path = format!("/proc/sys/net/{path}");
+    let value = std::fs::read_to_string(&path)?;
+    if value.trim() == "0" {
+        std::fs::write(&path, "1")?;
+    }
+    Ok(())
+}

@@ -178,5 +178,5 @@ pub(crate) fn no_such_image(typed: &str) -> Error {
 /// The first twelve digits of an id.
 pub(crate) fn short(id: &str) -> &str {
     let digits = id.strip_prefix("sha256:").unwrap_or(id);
-    digits.get(..crate::ids::SHORT_DIGITS).unwrap_or(digits)
+    digits.get(..lite_core::ids::SHORT_DIGITS).unwrap_or(digits)
 }

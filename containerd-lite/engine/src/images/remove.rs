@@ -9,10 +9,10 @@ use lite_core::{Error, Image, Kind, Result};
 
 use super::{Found, by_id, by_reference, catalog, no_such_image, short};
 use crate::engine::Engine;
-use crate::ids::SHORT_DIGITS;
 use crate::list;
 use crate::record::Record;
 use crate::state::Phase;
+use lite_core::ids::SHORT_DIGITS;
 
 /// What a removal did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

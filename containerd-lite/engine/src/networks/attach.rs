@@ -25,9 +25,9 @@ use super::names::View;
 use super::{Mode, mode};
 use crate::engine::Engine;
 use crate::host_config::Attachment;
-use crate::ids::Id;
 use crate::ports::{self, Binding, Port};
 use crate::record::Record;
+use lite_core::ids::Id;
 
 /// Digits of a link's name that are its own, beside what tells ours from those
 /// of another daemon; all of it at most 15 bytes.

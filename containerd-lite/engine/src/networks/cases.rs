@@ -16,11 +16,11 @@ use super::{DEFAULT, KIND, Mode, mode};
 use crate::engine::Engine;
 use crate::events::Event;
 use crate::host_config::Attachment;
-use crate::ids::Id;
 use crate::list_filter::Filter;
 use crate::record::Record;
 use crate::state::Phase;
 use crate::volumes::Pruned;
+use lite_core::ids::Id;
 
 /// A network to be made. Empty means "not given".
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,6 @@
 //! bridges and the firewall's table.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -243,11 +242,11 @@ impl State {
         self.up.insert(network.id.clone());
         // Loopback addresses may leave by it, which is how the host reaches
         // published ports by 127.0.0.1; the firewall lets none in.
-        write_sysctl(&format!("ipv4/conf/{name}/route_localnet")).op(what)?;
+        link::turn_on(&format!("ipv4/conf/{name}/route_localnet")).op(what)?;
         if !network.internal {
-            write_sysctl("ipv4/ip_forward").op(what)?;
+            link::turn_on("ipv4/ip_forward").op(what)?;
             if network.ipv6 {
-                write_sysctl("ipv6/conf/all/forwarding").op(what)?;
+                link::turn_on("ipv6/conf/all/forwarding").op(what)?;
             }
         }
         Ok(())
@@ -442,14 +441,4 @@ impl Live {
     pub(crate) fn reserved(&self) -> usize {
         self.reserved.len()
     }
-}
-
-/// Switches a parameter of the network on; it is left alone where it is on.
-fn write_sysctl(path: &str) -> io::Result<()> {
-    let path = format!("/proc/sys/net/{path}");
-    let value = fs::read_to_string(&path)?;
-    if value.trim() == "0" {
-        fs::write(&path, "1")?;
-    }
-    Ok(())
 }

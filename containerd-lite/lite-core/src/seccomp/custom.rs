@@ -2,7 +2,7 @@
 //! whose `includes` and `excludes` do not hold are dropped, `archMap` becomes
 //! the list of architectures, and what is left is the runtime's.
 
-use lite_core::{Kind, Result};
+use crate::error::{Kind, Result};
 use serde_json::{Value, json};
 
 use super::Facts;

@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::error::{Because, Error, Kind, Result};
+use crate::shim::TaskIo;
 use bytes::Bytes;
-use lite_core::{Because, Error, Kind, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -101,9 +102,9 @@ impl Endpoint {
 
     /// Standard streams for a task whose output goes to this endpoint.
     #[must_use]
-    pub fn streams(&self, terminal: bool) -> lite_core::tasks::TaskIo {
+    pub fn streams(&self, terminal: bool) -> TaskIo {
         let uri = self.uri();
-        lite_core::tasks::TaskIo {
+        TaskIo {
             stdin: if self.stdin.is_some() {
                 uri.clone()
             } else {

@@ -14,7 +14,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-use lite_core::Mount;
+use crate::values::Mount;
 
 /// Files larger than this are not account files.
 const LARGEST: u64 = 4 << 20;

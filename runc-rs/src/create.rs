@@ -69,7 +69,8 @@ pub(crate) fn prepare(
     systemd: bool,
     log: &Log,
 ) -> Result<Prepared> {
-    let spec = validate(bundle::read(bundle, log)?)?;
+    let read = || validate(bundle::read(bundle, log)?);
+    let spec = log.span("read and check config.json", read)?;
     let path = spec.linux().and_then(|l| l.cgroups_path().as_deref());
     let host = host::cgroups()?;
     let (cgroup, scope) = host::cgroup(&host, path, choices.id, systemd)?;
@@ -78,7 +79,7 @@ pub(crate) fn prepare(
     check_unified(&spec, &facts)?;
     warn_of_missing(&spec.process, &facts, log);
     warn_of_ignored(&spec, log);
-    let steps = plan::plan(&spec, &facts, choices)?;
+    let steps = log.span("plan", || plan::plan(&spec, &facts, choices))?;
     Ok(Prepared {
         spec,
         cgroup,
@@ -232,8 +233,9 @@ fn build(
 ) -> Result<Created> {
     let Prepared { spec, steps, .. } = prepared;
     let profile = spec.linux().and_then(|l| l.seccomp().as_ref());
+    let log = request.log;
     let seccomp = profile
-        .map(|p| seccomp::program(p, request.root))
+        .map(|p| log.span("seccomp filter", || seccomp::program(p, request.root)))
         .transpose()?
         .flatten();
     if let Some(program) = &seccomp {
@@ -246,7 +248,8 @@ fn build(
     } else {
         Starter::Fifo(make_fifo(&place.fifo())?)
     };
-    let made = group::make(prepared, request.id.as_str())?;
+    let make = || group::make(prepared, request.id.as_str());
+    let made = log.span("make cgroup and set limits", make)?;
     let cgroup = &made.cgroup;
     let shown = if cgroup.dirs().is_empty() {
         Some(show_own_groups(steps)?)
@@ -262,7 +265,7 @@ fn build(
             args: &spec.process.args,
             env,
             cgroup: made.join_files()?,
-            sources: sources::open(spec, &namespaces)?,
+            sources: log.span("open mount sources", || sources::open(spec, &namespaces))?,
             namespaces,
             container: None,
             starter,
@@ -271,10 +274,11 @@ fn build(
             seccomp,
             first_closed: 3 + preserved,
             state: hook_state(spec, request.id.as_str(), 0, "created"),
+            times: request.log.spans().then(Vec::new),
             in_user_namespace: spec.namespaces.has(ns::USER),
         };
         request.log.debug(phrases::DEBUG_CLONE);
-        let process = spawn::spawn(spec, cgroup, init)?;
+        let process = log.span("clone init", || spawn::spawn(spec, cgroup, init))?;
         request.log.debug(phrases::DEBUG_CHILD);
         made.settle().inspect_err(|_| end(&process))?;
         finish(request, place, prepared, &made, process)
@@ -314,9 +318,12 @@ fn finish(
             no_pivot: request.args.no_pivot,
             no_new_keyring: request.args.no_new_keyring,
         };
-        let staged = record(choices, prepared, made, process.pid)
-            .and_then(|record| place.stage(&record).map(|()| record));
-        converse(&process, steps, |wish| match wish {
+        let write = || {
+            record(choices, prepared, made, process.pid)
+                .and_then(|record| place.stage(&record).map(|()| record))
+        };
+        let staged = request.log.span("write state", write);
+        converse(&process, steps, request.log, |wish| match wish {
             Wish::RunHooks => run_hooks(spec, id, process.pid),
             Wish::MoveDevices => net_devices::move_devices(&spec.net_devices, process.pid),
             Wish::HandOver(listener) => ask_agent(spec, id, process.pid, &listener),

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cli::LogFormat;
 use crate::failure::{Context, Result};
@@ -46,6 +46,32 @@ impl Log {
         }
     }
 
+    /// Whether spans are written: they are for whoever looks for time, and reads JSON.
+    pub(crate) fn spans(&self) -> bool {
+        self.debug && self.format == LogFormat::Json
+    }
+
+    /// Does `what`, and notes how long it took.
+    pub(crate) fn span<T>(&self, what: &str, f: impl FnOnce() -> T) -> T {
+        if !self.spans() {
+            return f();
+        }
+        let since = Instant::now();
+        let done = f();
+        self.took("runtime", what, since.elapsed());
+        done
+    }
+
+    /// Notes how long `what` took `process`, the runtime or init.
+    pub(crate) fn took(&self, process: &str, what: &str, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let now = rfc3339(SystemTime::now(), Precision::Nanoseconds);
+        let line = serde_json::json!({
+            "level": "debug", "msg": what, "process": process, "took_us": us, "time": now
+        });
+        self.put(&format!("{line}\n"));
+    }
+
     /// The last word of a failed command: into the log, and if that is a file, plainly to stderr as well.
     pub(crate) fn fatal(&self, message: &str) {
         self.write("error", message);
@@ -62,6 +88,10 @@ impl Log {
             message,
             &rfc3339(SystemTime::now(), Precision::Seconds),
         );
+        self.put(&line);
+    }
+
+    fn put(&self, line: &str) {
         let _gone = match &self.file {
             Some(file) => (&*file).write_all(line.as_bytes()),
             None => std::io::stderr().write_all(line.as_bytes()),
@@ -119,7 +149,6 @@ pub(crate) fn rfc3339(time: SystemTime, precision: Precision) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn times_are_those_of_the_calendar() {

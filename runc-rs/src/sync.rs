@@ -26,6 +26,8 @@ pub(crate) enum FromInit {
     Mount { at: u32, number: i32 },
     /// The mount that was asked for is there, or gone, and had this number.
     Mounted(u64),
+    /// How long each step so far took, in microseconds; only where the parent wants to know.
+    Times(Vec<u32>),
     /// Everything but exec is done.
     Ready,
     /// The step of this number did not succeed.
@@ -141,6 +143,12 @@ fn encode(message: &FromInit) -> Vec<u8> {
         FromInit::MoveDevices => b"d".to_vec(),
         FromInit::Listener(number) => [b"l".as_slice(), &number.to_ne_bytes()].concat(),
         FromInit::Mounted(number) => [b"n".as_slice(), &number.to_ne_bytes()].concat(),
+        FromInit::Times(times) => {
+            let times = times.iter().take(MAX_SUBJECT / 4);
+            let mut bytes = b"t".to_vec();
+            bytes.extend(times.flat_map(|time| time.to_ne_bytes()));
+            bytes
+        }
         FromInit::Ready => b"r".to_vec(),
         FromInit::Failed {
             step,
@@ -186,6 +194,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<FromInit> {
             rest.try_into().ok()?,
         ))),
         b'n' => Some(FromInit::Mounted(u64::from_ne_bytes(rest.try_into().ok()?))),
+        b't' => {
+            let (times, rest) = rest.as_chunks::<4>();
+            let times = times.iter().map(|time| u32::from_ne_bytes(*time));
+            rest.is_empty().then(|| FromInit::Times(times.collect()))
+        }
         b'r' => Some(FromInit::Ready),
         b'f' => {
             let (step, rest) = rest.split_first_chunk::<4>()?;
@@ -218,6 +231,7 @@ mod tests {
             FromInit::MoveDevices,
             FromInit::Listener(9),
             FromInit::Mounted(u64::MAX - 1),
+            FromInit::Times(vec![0, 7, u32::MAX]),
             FromInit::Ready,
             FromInit::Failed {
                 step: 3,

@@ -67,7 +67,7 @@ pub(super) fn run(globals: &Globals, args: &ExecArgs) -> Result<u8> {
                 .context(|| format!("write {score} to /proc/{file}"))?;
         }
         globals.log.debug(phrases::DEBUG_CHILD);
-        converse(&spawned, &steps, |wish| match wish {
+        converse(&spawned, &steps, &globals.log, |wish| match wish {
             Wish::HandOver(listener) => ask_agent(&record, spawned.pid, &listener),
             Wish::RunHooks | Wish::MoveDevices | Wish::ChangeOwners { .. } => Ok(()),
         })?;
@@ -79,7 +79,8 @@ pub(super) fn run(globals: &Globals, args: &ExecArgs) -> Result<u8> {
         if let Some(socket) = &args.pidfd_socket {
             send_pidfd(socket, &spawned, "setns")?;
         }
-        start_and_hear(&spawned.channel, &steps)?;
+        let start = || start_and_hear(&spawned.channel, &steps);
+        globals.log.span("start and exec", start)?;
         Ok(master)
     };
     match begin() {
@@ -296,6 +297,7 @@ fn spawn(
         seccomp,
         first_closed: 3 + preserved,
         state: Vec::new(),
+        times: globals.log.spans().then(Vec::new),
         in_user_namespace: users,
     };
     if let Some(set) = &valid.first_affinity {

@@ -42,7 +42,8 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<u8> {
     let created = Created::make(request, &prepared, console)?;
     let begin = || -> Result<_> {
         let master = ours.as_ref().map(receive_master).transpose()?.flatten();
-        start_and_hear(&created.process.channel, &prepared.steps)?;
+        let start = || start_and_hear(&created.process.channel, &prepared.steps);
+        globals.log.span("start and exec", start)?;
         start::poststart(&created.record)?;
         Ok(master)
     };
@@ -57,7 +58,8 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<u8> {
     let Some(signals) = signals else { return Ok(0) };
     let code = wait(created.process.pid, &signals, master)?;
     if !args.keep {
-        delete::remove(globals, &created.place, &created.record)?;
+        let delete = || delete::remove(globals, &created.place, &created.record);
+        globals.log.span("delete", delete)?;
     }
     Ok(code)
 }

@@ -42,7 +42,7 @@ pub(super) fn run(globals: &Globals, id: &str) -> Result<()> {
     opened
         .write_all(b"0")
         .context(|| format!("write {}", fifo.display()))?;
-    await_exec(&opened);
+    globals.log.span("await exec", || await_exec(&opened));
     poststart(&record)
 }
 

@@ -1,11 +1,13 @@
 //! The parent's side of the conversation with init, and the words for a step that failed.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::Spawned;
 use crate::failure::{Context, Failure, Result};
+use crate::log::Log;
 use crate::phrases;
 use crate::plan::Step;
 use crate::sync::{Channel, FromInit};
@@ -23,10 +25,11 @@ pub(crate) enum Wish {
     ChangeOwners { at: u32, tree: OwnedFd },
 }
 
-/// Follows init through its plan, and grants what it wishes.
+/// Follows init through its plan, grants what it wishes, and where spans are wanted notes how long each step took.
 pub(crate) fn converse(
     process: &Spawned,
     steps: &[Step],
+    log: &Log,
     grant: impl Fn(Wish) -> Result<()>,
 ) -> Result<()> {
     let starting = || phrases::CANNOT_START.to_owned();
@@ -51,6 +54,11 @@ pub(crate) fn converse(
             Some(FromInit::MoveDevices) => {
                 grant(Wish::MoveDevices).context(starting)?;
                 channel.go_on().context(starting)?;
+            }
+            Some(FromInit::Times(times)) => {
+                for (step, us) in steps.iter().zip(times) {
+                    log.took("init", &step.to_string(), Duration::from_micros(us.into()));
+                }
             }
             Some(FromInit::Ready) => return Ok(()),
             Some(failed @ FromInit::Failed { .. }) => return Err(words(&failed, steps)),

@@ -268,6 +268,7 @@ fn take_over(init: &Init<'_>, channel: Channel, joined: u64) -> ! {
             console: dup_option(&init.console)?,
             proc: dup(&init.proc)?,
             seccomp: init.seccomp.clone(),
+            times: init.times.clone(),
             first_closed: init.first_closed,
             state: init.state.clone(),
             in_user_namespace: init.in_user_namespace,

@@ -22,6 +22,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use kernel::mount::Propagation;
 use kernel::path::Within;
@@ -121,6 +122,8 @@ pub(crate) struct Init<'a> {
     pub(crate) first_closed: u32,
     /// The state that hooks get.
     pub(crate) state: Vec<u8>,
+    /// Microseconds that each step took; `None` if nobody wants to know.
+    pub(crate) times: Option<Vec<u32>>,
     /// Whether ids are those of a user namespace.
     pub(crate) in_user_namespace: bool,
 }
@@ -159,8 +162,12 @@ impl Init<'_> {
             report(channel.as_ref(), 0, error.into());
         }
         for (at, step) in self.steps.iter().enumerate() {
+            let since = self.times.is_some().then(Instant::now);
             if let Err(error) = self.apply(step, &mut progress, &mut channel) {
                 report(channel.as_ref(), at, error);
+            }
+            if let (Some(times), Some(since)) = (&mut self.times, since) {
+                times.push(u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX));
             }
         }
         kernel::process::exit_now(1)
@@ -347,6 +354,9 @@ impl Init<'_> {
         let Some(open) = channel.take() else {
             return Ok(());
         };
+        if let Some(times) = self.times.take() {
+            open.tell(&FromInit::Times(times))?;
+        }
         open.tell(&FromInit::Ready)?;
         match &self.starter {
             Starter::Fifo(fifo) => {

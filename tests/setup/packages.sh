@@ -34,6 +34,7 @@ needs() {
 		iproute2|test|ip|makes the network devices that containers get
 		containernetworking-plugins|test|/usr/lib/cni/bridge|the plugins that the CNI client is tested with
 		iptables|test|iptables|two of those use it
+		uidmap|test|newuidmap|maps the ids of a user who runs containers without privileges
 		criu|test|working-criu|runc-rs and the shim save and restore containers with it
 		crun|bench|crun|the other runtime of the benchmark
 		qemu-system-x86|test|qemu-system-x86_64|the machine with cgroup v2, systemd and AppArmor that tests run in

@@ -14,6 +14,7 @@ mod mounts;
 mod notify;
 mod process;
 mod rdt;
+mod rootless;
 mod spans;
 
 use std::os::fd::AsFd;

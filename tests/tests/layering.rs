@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("builder", &["lite-core", "kernel"]),
     ("network", &["kernel"]),
     ("cni", &["kernel"]),
+    ("streaming", &[]),
     ("engine", &["lite-core", "builder", "network", "kernel"]),
     ("cri", &["lite-core", "network", "kernel", "cgroup"]),
     (
@@ -50,6 +51,7 @@ const SHARP: &[(&str, &[&str])] = &[
             "builder",
             "network",
             "cni",
+            "streaming",
             "engine",
             "cri",
             "containerd-lite",

@@ -3,13 +3,14 @@
 //!
 //! 1. [`cli`] says what may be typed, [`parse`] turns values into types.
 //! 2. [`client`] connects to the daemon, starting one if none was named.
-//! 3. [`build_context`] is what a build may see of the client's files.
+//! 3. [`build_source`] is where a build's context comes from, [`build_context`] what the build may see of it.
 //! 4. [`commands`] has one file for each command; those that stay with a
 //!    process hold a [`session`].
 //! 5. [`render`] turns answers into text; [`out`] writes it.
 //! 6. A [`failure`] becomes one line on stderr and an exit code here.
 
 mod build_context;
+mod build_source;
 mod cli;
 mod client;
 mod commands;

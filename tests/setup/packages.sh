@@ -23,6 +23,7 @@ needs() {
 		busybox-static|run test bench|static-busybox|the demo and test images are packed out of it
 		nftables|run test|nft|published ports and the way out of containers' networks
 		iproute2|test|ip|each test has a network of its own
+		git|test|git|builds from a repository's address, and serves one on loopback
 		procps|test|ps|\`ctl top\` shows the host's processes
 		docker-registry|test|docker-registry|the registry that pull is tested against
 		skopeo|test|skopeo|fills that registry and writes image archives
@@ -74,7 +75,8 @@ unpack_busybox() {
 working_criu() {
 	local check=(env PATH="$PATH:/usr/sbin:/sbin" criu check)
 	[ "$(id -u)" -eq 0 ] || check=(sudo -n "${check[@]}")
-	[ -x "$tools/criu/criu" ] || "${check[@]}" >/dev/null 2>&1
+	[ ! -x "$tools/criu/criu" ] || check=("$tools/criu/criu" --version)
+	"${check[@]}" >/dev/null 2>&1
 }
 
 unpack_criu() {
@@ -91,10 +93,11 @@ unpack_criu() {
 	local apt=(apt-get -q -o Dir::Etc::SourceList="$scratch/sources.list" -o Dir::Etc::SourceParts=/dev/null
 		-o Dir::State::Lists="$scratch/lists" -o Dir::State::status=/dev/null -o Dir::Cache="$scratch/cache"
 		-o Dir::Cache::archives="$scratch/archives" -o Debug::NoLocking=1 -o APT::Sandbox::User=)
-	"${apt[@]}" update
-	"${apt[@]}" --yes --no-install-recommends --download-only install criu
+	# Each step says why it fails; as part of a condition, -e does not hold.
+	"${apt[@]}" update || return
+	"${apt[@]}" --yes --no-install-recommends --download-only install criu || return
 	for file in "$scratch"/archives/*.deb; do
-		dpkg-deb -x "$file" "$tools/criu"
+		dpkg-deb -x "$file" "$tools/criu" || return
 	done
 	# By its own place, so that a target directory can be moved.
 	cat >"$tools/criu/criu" <<-'RUN'

@@ -1,11 +1,14 @@
 //! `ctl build` through the daemon: what a Dockerfile says is what the image holds.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
 use serde_json::{Value, json};
-use tests::command::Said;
+use tests::command::{self, Said, eventually};
 use tests::stack::{BUSYBOX, Stack};
 
 /// A stack with busybox, and a context directory.
@@ -416,4 +419,140 @@ fn steps_have_the_limits_that_were_asked_for() {
         bad.code != 0 && bad.err.contains("invalid ulimit type: bogus"),
         "{bad}"
     );
+}
+
+#[test]
+fn an_archive_on_stdin_is_the_context() {
+    let lab = Lab::new();
+    lab.file("sub/f", "piped\n");
+    lab.file("ignored", "x");
+    lab.file(".dockerignore", "ignored\n");
+    lab.file("other/Dockerfile", &from("COPY . /c\n"));
+    let pack = |flags: &str| {
+        let packed = Command::new("tar")
+            .args(["-c", flags, "-C"])
+            .arg(&lab.context)
+            .arg(".")
+            .output()
+            .expect("tar can be run");
+        assert!(packed.status.success());
+        packed.stdout
+    };
+    let temporary = lab.stack.scratch().path("tmp");
+    fs::create_dir(&temporary).expect("a directory can be made");
+    let build = |args: &[&str], archive: &[u8]| {
+        let args = [&["build", "-t", "app"], args, &["-"]].concat();
+        let mut command = lab.stack.ctl_command(&args);
+        let said = command::run_with_input(command.env("TMPDIR", &temporary), archive);
+        let left = fs::read_dir(&temporary).expect("it can be read").count();
+        assert_eq!(left, 0, "the context was left behind: {said}");
+        said
+    };
+    for flags in ["-f-", "-zf-"] {
+        let said = build(&["--no-cache", "-f", "other/Dockerfile"], &pack(flags));
+        assert_eq!(said.code, 0, "{said}");
+        assert_eq!(lab.sh("cat /c/sub/f; ls /c"), "piped\nother\nsub\n");
+    }
+    let said = build(&[], &pack("-f-"));
+    assert!(said.code != 0 && said.err.contains("Dockerfile"), "{said}");
+    let said = build(&[], b"BZh91AY&SY");
+    assert!(said.code != 0 && said.err.contains("bzip2"), "{said}");
+}
+
+/// A repository on loopback, until it is dropped.
+struct Repository {
+    server: Child,
+    address: String,
+}
+
+impl Repository {
+    /// Serves `base`/r.
+    fn serve(base: &Path) -> Self {
+        let port = {
+            let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+            free.local_addr().expect("it has an address").port()
+        };
+        let server = Command::new("git")
+            .args([
+                "daemon",
+                "--export-all",
+                "--reuseaddr",
+                "--listen=127.0.0.1",
+            ])
+            .arg(format!("--port={port}"))
+            .arg(format!("--base-path={}", base.display()))
+            .process_group(0)
+            .spawn()
+            .expect("git can be run");
+        eventually("git's server", || {
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        Self {
+            server,
+            address: format!("git://127.0.0.1:{port}/r"),
+        }
+    }
+}
+
+impl Drop for Repository {
+    fn drop(&mut self) {
+        // `git daemon` is a child of `git`.
+        let group = nix::unistd::Pid::from_raw(self.server.id().cast_signed());
+        let _gone = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+        let _ended = self.server.wait();
+    }
+}
+
+#[test]
+fn a_repository_is_the_context() {
+    let lab = Lab::new();
+    let base = lab.stack.scratch().path("git");
+    let work = base.join("r");
+    fs::create_dir_all(work.join("d")).expect("a directory can be made");
+    let git = |args: &[&str]| {
+        let identity = [
+            "-c",
+            "user.name=n",
+            "-c",
+            "user.email=e",
+            "-c",
+            "init.defaultBranch=main",
+        ];
+        let ended = Command::new("git")
+            .arg("-C")
+            .arg(&work)
+            .args(identity)
+            .args(args)
+            .output();
+        let ended = ended.expect("git can be run");
+        assert!(ended.status.success(), "{ended:?}");
+    };
+    git(&["init", "-q"]);
+    for content in ["first", "second"] {
+        fs::write(work.join("d/f"), content).expect("a file can be written");
+        fs::write(work.join("d/Dockerfile"), from("COPY . /c\n")).expect("it can be written");
+        git(&["add", "."]);
+        git(&["commit", "-q", "-m", content]);
+        git(&["tag", content]);
+    }
+    let repository = Repository::serve(&base);
+    for (fragment, content) in [
+        ("#first:d", "first"),
+        ("#:d", "second"),
+        ("#main:/d/", "second"),
+    ] {
+        let typed = format!("{}{fragment}", repository.address);
+        let said = lab.stack.ctl(&["build", "-t", "app", &typed]);
+        assert_eq!(said.code, 0, "{said}");
+        assert_eq!(
+            lab.sh("cat /c/f; ls -A /c"),
+            format!("{content}Dockerfile\nf\n")
+        );
+    }
+    for fragment in ["#none:d", "#first:none", "#first:../.."] {
+        let said = lab
+            .stack
+            .ctl(&["build", &format!("{}{fragment}", repository.address)]);
+        assert_eq!(said.code, 1, "{said}");
+    }
 }

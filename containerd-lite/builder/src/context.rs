@@ -64,7 +64,8 @@ pub struct Ready {
 }
 
 impl Context {
-    /// Lists the client's context. `id` names it among those of all clients.
+    /// Lists the client's context. `id` names it among those of all clients; of one without, nothing
+    /// is remembered.
     ///
     /// # Errors
     /// What the client says; those of the store.
@@ -187,6 +188,9 @@ impl Context {
     /// # Errors
     /// Those of the store.
     pub async fn remember(&self) -> Result<()> {
+        if self.id.is_empty() {
+            return Ok(());
+        }
         let state = self.state.lock().await;
         let dir = self.root.join("contexts");
         let context = || format!("write {}", dir.display());
@@ -236,6 +240,9 @@ fn name_of(id: &str) -> String {
 
 /// What an earlier build wrote down; what cannot be read is as good as nothing.
 fn remembered(root: &Path, id: &str) -> BTreeMap<String, Known> {
+    if id.is_empty() {
+        return BTreeMap::new();
+    }
     let text = fs::read(root.join("contexts").join(name_of(id))).unwrap_or_default();
     let mut known: BTreeMap<String, Known> = serde_json::from_slice(&text).unwrap_or_default();
     known.retain(|_, file| file.content.bytes().all(|byte| byte.is_ascii_hexdigit()));

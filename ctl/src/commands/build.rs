@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use proto::engine::v1::build_input::Message as Input;
 use proto::engine::v1::build_output::Message as Output;
 use proto::engine::v1::{BuildInput, BuildRequest};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::DONE;
 use crate::build_context::Context;
+use crate::build_source::Source;
 use crate::cli::build::{BuildArgs, PruneArgs};
 use crate::client::Engine;
 use crate::failure::{Failure, reason};
@@ -32,7 +34,33 @@ pub(crate) async fn run(client: &mut Engine, args: &BuildArgs) -> Result<u8, Fai
             return Err(Failure::Typed(message));
         }
     };
-    let (request, context) = request(args)?;
+    let is_stdin = |path: &Path| path.as_os_str() == "-";
+    if is_stdin(&args.context) && args.file.as_deref().is_some_and(is_stdin) {
+        let message = "stdin cannot be both the context and the Dockerfile";
+        return Err(Failure::Typed(message.to_owned()));
+    }
+    // Where it was unpacked, it is removed also when the user interrupts.
+    let source = Source::open(&args.context)?;
+    if !source.is_temporary() {
+        return build(client, args, &source, quiet).await;
+    }
+    let interrupted = Failure::Client("the build was interrupted".to_owned());
+    let mut terminated =
+        signal(SignalKind::terminate()).map_err(|err| Failure::io("wait for signals", &err))?;
+    tokio::select! {
+        built = build(client, args, &source, quiet) => built,
+        _ = tokio::signal::ctrl_c() => Err(interrupted),
+        _ = terminated.recv() => Err(interrupted),
+    }
+}
+
+async fn build(
+    client: &mut Engine,
+    args: &BuildArgs,
+    source: &Source,
+    quiet: bool,
+) -> Result<u8, Failure> {
+    let (request, context) = request(args, source)?;
     let (inputs, receiver) = mpsc::channel(WAITING);
     let first = BuildInput {
         message: Some(Input::Request(request)),
@@ -133,19 +161,25 @@ fn answer_read(inputs: &mpsc::Sender<BuildInput>, context: &Context, path: Strin
 }
 
 /// The request, and the context that the daemon may ask for.
-fn request(args: &BuildArgs) -> Result<(BuildRequest, Context), Failure> {
-    let from_stdin = args.context.as_os_str() == "-";
-    let context = if from_stdin {
-        Context::empty()
-    } else {
-        Context::open(&args.context)?
+fn request(args: &BuildArgs, source: &Source) -> Result<(BuildRequest, Context), Failure> {
+    let context = match &source.dir {
+        Some(dir) => Context::open(dir)?,
+        None => Context::empty(),
+    };
+    let in_context = |name: &Path| match &source.dir {
+        Some(dir) => dir.join(name),
+        None => name.to_owned(),
     };
     let file = match &args.file {
+        // Inside what was unpacked, as there is no other place for it.
+        Some(file) if source.is_temporary() => in_context(file),
         Some(file) => file.clone(),
-        None if from_stdin => PathBuf::from("-"),
-        None => args.context.join("Dockerfile"),
+        None => in_context(Path::new("Dockerfile")),
     };
-    let (file_name, dockerfile) = dockerfile(&file)?;
+    let (file_name, dockerfile) = match &source.dockerfile {
+        Some(text) => ("Dockerfile".to_owned(), text.clone()),
+        None => dockerfile(&file)?,
+    };
     let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => Some(text.trim().parse().map_err(|_| {
             Failure::Typed(format!(
@@ -155,7 +189,10 @@ fn request(args: &BuildArgs) -> Result<(BuildRequest, Context), Failure> {
         Err(_) => None,
     };
     let request = BuildRequest {
-        ignore: ignore(&file, &args.context)?,
+        ignore: match &source.dir {
+            Some(dir) => ignore(&file, dir)?,
+            None => String::new(),
+        },
         file_name,
         dockerfile,
         names: args.tag.clone(),
@@ -173,7 +210,11 @@ fn request(args: &BuildArgs) -> Result<(BuildRequest, Context), Failure> {
             .map(|text| secret(text))
             .collect::<Result<_, _>>()?,
         source_date_epoch: epoch,
-        context_id: context.id(),
+        // Inodes of a temporary directory tell nothing the next time.
+        context_id: match source.is_temporary() {
+            true => String::new(),
+            false => context.id(),
+        },
         extra_hosts: args.add_host.clone(),
         shm_bytes: args.shm_size.map(|bytes| bytes.0),
         ulimits: args.ulimit.clone(),

@@ -30,6 +30,8 @@ use crate::layers;
 use crate::namespace::Namespace;
 use crate::values::Mount;
 
+pub use crate::layers::{Change, ChangeKind};
+
 /// The media type of what is made where nothing else is asked for.
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
@@ -53,6 +55,9 @@ pub struct Options {
     pub labels: Labels,
     /// No time in the layer is later than this many seconds since 1970.
     pub latest: Option<i64>,
+    /// Absolute paths that a runtime made to mount on: left out, with the
+    /// directories above them, where they are new and nothing is in them.
+    pub stubs: Vec<String>,
 }
 
 impl Default for Options {
@@ -63,6 +68,7 @@ impl Default for Options {
             reference: String::new(),
             labels: Labels::new(),
             latest: None,
+            stubs: Vec::new(),
         }
     }
 }
@@ -91,6 +97,26 @@ pub fn of_snapshot(
     key: &str,
 ) -> Result<Made> {
     snapshot(core, ns, lease, snapshotter, key, &Options::default())
+}
+
+/// What snapshot `key` has that its parent has not, as a list of paths without
+/// the empty ones among `stubs` (see [`Options::stubs`]).
+///
+/// # Errors
+/// NotFound; those of the file system.
+pub fn changes(
+    core: &Core,
+    ns: &Namespace,
+    snapshotter: &str,
+    key: &str,
+    stubs: &[String],
+) -> Result<Vec<Change>> {
+    let (lower, upper) = core.snapshots.stack(ns, snapshotter, key)?;
+    let rules = layers::Rules {
+        latest: None,
+        stubs,
+    };
+    layers::list(&lower, &upper, rules).op(|| format!("compare snapshot {key:?} with its parent"))
 }
 
 /// The same as `options` say.
@@ -179,7 +205,11 @@ fn between(
     let mut ingest = content.ingest(ns, lease, reference, None)?;
     // What an earlier attempt left is of other files.
     ingest.truncate(0)?;
-    let packed = pack(&mut ingest, packing, lower, upper, options.latest);
+    let rules = layers::Rules {
+        latest: options.latest,
+        stubs: &options.stubs,
+    };
+    let packed = pack(&mut ingest, packing, lower, upper, rules);
     let (diff_id, is_empty) = match packed {
         Ok(packed) => packed,
         Err(err) => {
@@ -254,7 +284,7 @@ fn pack(
     packing: Packing,
     lower: &[PathBuf],
     upper: &[PathBuf],
-    latest: Option<i64>,
+    rules: layers::Rules<'_>,
 ) -> Result<(Digest, bool)> {
     let context = || "write layer".to_owned();
     let mut fault = None;
@@ -267,7 +297,7 @@ fn pack(
             inner: packing.begin(sink).op(context)?,
             hasher: Sha256::new(),
         };
-        let compared = layers::compare(lower, upper, latest, &mut output);
+        let compared = layers::compare(lower, upper, rules, &mut output);
         let Digesting { inner, hasher } = output;
         let diff_id = Digest::from_hash(&hasher.finalize());
         (compared, diff_id, inner.finish())

@@ -21,7 +21,8 @@ use crate::digest::{Descriptor, Digest};
 use crate::error::{Because as _, Error, Kind, Result};
 use crate::namespace::Namespace;
 
-pub(crate) use compare::compare;
+pub use compare::{Change, ChangeKind};
+pub(crate) use compare::{Rules, compare, list};
 
 /// What a layer may use up.
 #[derive(Debug, Clone, Copy)]

@@ -14,7 +14,7 @@
 mod attributes;
 mod merged;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -28,11 +28,71 @@ use merged::{Entry, Merged, file_type, system};
 
 const WHITEOUT: &[u8] = b".wh.";
 
+/// What is taken into account.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rules<'a> {
+    /// No time in the layer is later than this many seconds since 1970.
+    pub(crate) latest: Option<i64>,
+    /// Absolute paths that a runtime made to mount on: left out, with the
+    /// directories above them, where they are new and nothing is in them.
+    pub(crate) stubs: &'a [String],
+}
+
+impl Rules<'_> {
+    /// The stubs and what leads to them, as the walk names them.
+    fn paths(&self) -> HashSet<Vec<u8>> {
+        let mut paths = HashSet::new();
+        for stub in self.stubs {
+            let mut path = Vec::new();
+            for name in stub.split('/').filter(|name| !name.is_empty()) {
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(name.as_bytes());
+                paths.insert(path.clone());
+            }
+        }
+        paths
+    }
+}
+
+/// How a path differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It was not there.
+    Added,
+    /// It, or something in it, is another.
+    Changed,
+    /// It is gone.
+    Deleted,
+}
+
+/// A path that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// How.
+    pub kind: ChangeKind,
+    /// Absolute; bytes that are no UTF-8 are replaced.
+    pub path: String,
+}
+
+/// Lists what makes `lower` into `upper`, both stacks of directories with the
+/// nearest first, in the order of names; no bytes of files are copied.
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn list(lower: &[PathBuf], upper: &[PathBuf], rules: Rules<'_>) -> Result<Vec<Change>> {
+    let mut walk = Walk::new(Output::<io::Sink>::List(Vec::new()), rules);
+    walk.root(&Merged::open(lower)?, &Merged::open(upper)?)?;
+    Ok(match walk.output {
+        Output::List(changes) => changes,
+        Output::Archive(_) => Vec::new(),
+    })
+}
+
 /// Writes the archive that turns `lower` into `upper`, both stacks of
 /// directories with the nearest first, to `output`; returns how many entries it
 /// has.
-///
-/// With `latest`, no time in it is later than that many seconds since 1970.
 ///
 /// # Errors
 /// Those of the file system; InvalidArgument for a name that an archive cannot
@@ -40,34 +100,47 @@ const WHITEOUT: &[u8] = b".wh.";
 pub(crate) fn compare<W: Write>(
     lower: &[PathBuf],
     upper: &[PathBuf],
-    latest: Option<i64>,
+    rules: Rules<'_>,
     output: W,
 ) -> Result<u64> {
     let (lower, upper) = (Merged::open(lower)?, Merged::open(upper)?);
-    let mut walk = Walk {
-        archive: Writer::new(output),
-        latest,
-        links: HashMap::new(),
-        pending: Vec::new(),
-        entries: 0,
-    };
+    let mut walk = Walk::new(Output::Archive(Writer::new(output)), rules);
     walk.root(&lower, &upper)?;
-    let entries = walk.entries;
-    walk.archive.finish().op(|| "write layer".to_owned())?;
-    Ok(entries)
+    if let Output::Archive(archive) = walk.output {
+        archive.finish().op(|| "write layer".to_owned())?;
+    }
+    Ok(walk.entries)
+}
+
+/// Where the walk's findings go.
+enum Output<W> {
+    Archive(Writer<W>),
+    List(Vec<Change>),
 }
 
 struct Walk<W> {
-    archive: Writer<W>,
+    output: Output<W>,
     latest: Option<i64>,
+    stubs: HashSet<Vec<u8>>,
     /// The first name of inodes that have several.
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Directories above the current one that are not listed yet.
-    pending: Vec<Option<Header>>,
+    pending: Vec<Option<(ChangeKind, Header)>>,
     entries: u64,
 }
 
 impl<W: Write> Walk<W> {
+    fn new(output: Output<W>, rules: Rules<'_>) -> Self {
+        Self {
+            output,
+            latest: rules.latest,
+            stubs: rules.paths(),
+            links: HashMap::new(),
+            pending: Vec::new(),
+            entries: 0,
+        }
+    }
+
     fn root(&mut self, lower: &Merged, upper: &Merged) -> Result<()> {
         let (Some(after), Some(fd)) = (upper.stat(), upper.fd()) else {
             return Err(Kind::InvalidArgument.error("compare with no directory"));
@@ -77,7 +150,7 @@ impl<W: Write> Walk<W> {
                 && attributes::of_open(below)? == attributes::of_open(fd)?;
             if !same {
                 let header = self.header(b"./".to_vec(), after, attributes::of_open(fd)?);
-                self.write(&header)?;
+                self.write(ChangeKind::Changed, &header)?;
             }
         }
         self.directory(b"", Some(lower), upper)
@@ -125,6 +198,14 @@ impl<W: Write> Walk<W> {
         if kind == FileType::Socket || merged::is_whiteout(&new.stat) {
             return Ok(());
         }
+        let is_stub = kind == FileType::RegularFile && new.stat.st_size == 0 && old.is_none();
+        if is_stub && self.stubs.contains(path) {
+            return Ok(());
+        }
+        let change = match old {
+            None => ChangeKind::Added,
+            Some(_) => ChangeKind::Changed,
+        };
         let holder = new.holder()?;
         let xattrs = attributes::of(holder, name, kind)?;
         if let Some(old) = old
@@ -154,10 +235,10 @@ impl<W: Write> Walk<W> {
                 }
             }
         }
-        if header.kind == EntryKind::File {
-            return self.file(&header, holder, name);
+        if header.kind == EntryKind::File && matches!(self.output, Output::Archive(_)) {
+            return self.file(change, &header, holder, name);
         }
-        self.write(&header)
+        self.write(change, &header)
     }
 
     fn subdirectory(
@@ -184,14 +265,20 @@ impl<W: Write> Walk<W> {
                 };
                 same_owner(&old.stat, &new.stat) && before == xattrs
             }
+            // Listed for what was put into it, if there is anything.
+            (None, None) => self.stubs.contains(path),
             _ => false,
+        };
+        let change = match old {
+            None => ChangeKind::Added,
+            Some(_) => ChangeKind::Changed,
         };
         let path = [path, b"/"].concat();
         let header = self.header(path.clone(), &new.stat, xattrs);
         if same {
-            self.pending.push(Some(header));
+            self.pending.push(Some((change, header)));
         } else {
-            self.write(&header)?;
+            self.write(change, &header)?;
             self.pending.push(None);
         }
         let walked = self.directory(&path, lower.as_ref(), &upper);
@@ -200,8 +287,12 @@ impl<W: Write> Walk<W> {
     }
 
     fn whiteout(&mut self, dir: &[u8], name: &[u8]) -> Result<()> {
+        let prefix = match self.output {
+            Output::Archive(_) => WHITEOUT,
+            Output::List(_) => b"",
+        };
         let header = Header {
-            path: [dir, WHITEOUT, name].concat(),
+            path: [dir, prefix, name].concat(),
             kind: EntryKind::File,
             mode: 0,
             uid: 0,
@@ -214,30 +305,51 @@ impl<W: Write> Walk<W> {
             size: 0,
             segments: Vec::new(),
         };
-        self.write(&header)
+        self.write(ChangeKind::Deleted, &header)
     }
 
-    fn file(&mut self, header: &Header, holder: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    fn file(
+        &mut self,
+        change: ChangeKind,
+        header: &Header,
+        holder: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> Result<()> {
         let file = open_file(holder, name)?;
         // A file that became shorter meanwhile: the archive stays whole.
-        self.append(header, file.chain(io::repeat(0)))
+        self.append(change, header, file.chain(io::repeat(0)))
     }
 
     /// Lists an entry, and before it the directories that lead to it.
-    fn write(&mut self, header: &Header) -> Result<()> {
-        self.append(header, io::empty())
+    fn write(&mut self, change: ChangeKind, header: &Header) -> Result<()> {
+        self.append(change, header, io::empty())
     }
 
-    fn append(&mut self, header: &Header, data: impl io::Read) -> Result<()> {
-        let context = || "write layer".to_owned();
-        for above in &mut self.pending {
-            if let Some(above) = above.take() {
-                self.archive.append(&above, io::empty()).op(context)?;
-                self.entries += 1;
+    fn append(&mut self, change: ChangeKind, header: &Header, data: impl io::Read) -> Result<()> {
+        for above in 0..self.pending.len() {
+            if let Some((change, header)) = self.pending[above].take() {
+                self.put(change, &header, io::empty())?;
             }
         }
+        self.put(change, header, data)
+    }
+
+    fn put(&mut self, kind: ChangeKind, header: &Header, data: impl io::Read) -> Result<()> {
         self.entries += 1;
-        self.archive.append(header, data).op(context)
+        match &mut self.output {
+            Output::Archive(archive) => {
+                archive.append(header, data).op(|| "write layer".to_owned())
+            }
+            Output::List(changes) => {
+                let path = String::from_utf8_lossy(&header.path);
+                // Of the root itself Docker does not tell.
+                if path != "./" {
+                    let path = format!("/{}", path.trim_end_matches('/'));
+                    changes.push(Change { kind, path });
+                }
+                Ok(())
+            }
+        }
     }
 
     fn header(&self, path: Vec<u8>, stat: &Stat, xattrs: Vec<(String, Vec<u8>)>) -> Header {

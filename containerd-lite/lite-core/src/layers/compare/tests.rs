@@ -28,7 +28,7 @@ impl Stack {
     fn diff(&self) -> Vec<u8> {
         let dirs = self.dirs();
         let mut bytes = Vec::new();
-        compare(&dirs[1..], &dirs, None, &mut bytes).unwrap();
+        compare(&dirs[1..], &dirs, Rules::default(), &mut bytes).unwrap();
         bytes
     }
 }
@@ -184,7 +184,7 @@ fn applied_again_it_gives_the_same_files_and_the_same_layer() {
     compare(
         std::slice::from_ref(&base),
         &[again, base.clone()],
-        None,
+        Rules::default(),
         &mut second,
     )
     .unwrap();
@@ -200,7 +200,7 @@ fn what_only_overlayfs_understands_is_refused() {
         fs::create_dir(&moved).unwrap();
         set_xattr(&moved, name, b"/x");
         let dirs = stack.dirs();
-        let err = compare(&dirs[1..], &dirs, None, &mut Vec::new()).unwrap_err();
+        let err = compare(&dirs[1..], &dirs, Rules::default(), &mut Vec::new()).unwrap_err();
         assert_eq!(err.kind(), Kind::FailedPrecondition);
         assert!(crate::error::chain(&err).contains("moved"));
     }
@@ -212,17 +212,94 @@ fn without_anything_below_all_is_in_the_layer_and_times_are_limited() {
     let only = stack.layer();
     fs::write(only.join("a"), "x").unwrap();
     let mut bytes = Vec::new();
-    assert_eq!(
-        compare(&[], &stack.dirs(), Some(1_000), &mut bytes).unwrap(),
-        1
-    );
+    let rules = Rules {
+        latest: Some(1_000),
+        ..Rules::default()
+    };
+    assert_eq!(compare(&[], &stack.dirs(), rules, &mut bytes).unwrap(), 1);
     let header = Reader::new(bytes.as_slice()).next().unwrap().unwrap();
     assert_eq!(
         (header.path.as_slice(), header.modified),
         (&b"a"[..], (1_000, 0))
     );
     fs::write(only.join(".wh.x"), "").unwrap();
-    let err = compare(&[], &stack.dirs(), None, &mut Vec::new()).unwrap_err();
+    let err = compare(&[], &stack.dirs(), Rules::default(), &mut Vec::new()).unwrap_err();
     assert_eq!(err.kind(), Kind::InvalidArgument);
     assert!(crate::error::chain(&err).contains(".wh.x"));
+}
+
+/// The changes between the topmost layer and those below: `A /path`.
+fn changes(stack: &Stack, stubs: &[&str]) -> Vec<String> {
+    let dirs = stack.dirs();
+    let stubs: Vec<String> = stubs.iter().map(|&path| path.to_owned()).collect();
+    let rules = Rules {
+        latest: None,
+        stubs: &stubs,
+    };
+    let mut archive = Vec::new();
+    let entries = compare(&dirs[1..], &dirs, rules, &mut archive).unwrap();
+    let changes = list(&dirs[1..], &dirs, rules).unwrap();
+    assert_eq!(entries, changes.len() as u64, "archive and list agree");
+    let word = |kind| match kind {
+        ChangeKind::Added => "A",
+        ChangeKind::Changed => "C",
+        ChangeKind::Deleted => "D",
+    };
+    let lines = changes
+        .iter()
+        .map(|c| format!("{} {}", word(c.kind), c.path));
+    lines.collect()
+}
+
+#[test]
+fn changes_are_listed_by_kind_and_in_order() {
+    let mut stack = Stack::new();
+    let below = stack.layer();
+    fs::create_dir_all(below.join("etc")).unwrap();
+    fs::write(below.join("etc/old"), "").unwrap();
+    fs::write(below.join("etc/kept"), "1").unwrap();
+    let above = stack.layer();
+    fs::create_dir_all(above.join("etc")).unwrap();
+    fs::create_dir_all(above.join("new/sub")).unwrap();
+    whiteout(&above.join("etc/old"));
+    fs::write(above.join("etc/kept"), "22").unwrap();
+    let want = [
+        "C /etc",
+        "C /etc/kept",
+        "D /etc/old",
+        "A /new",
+        "A /new/sub",
+    ];
+    assert_eq!(changes(&stack, &[]), want);
+}
+
+#[test]
+fn what_was_made_to_mount_on_is_no_change_unless_it_was_filled() {
+    let mut stack = Stack::new();
+    fs::create_dir(stack.layer().join("etc")).unwrap();
+    let above = stack.layer();
+    for dir in ["etc", "proc", "run/secrets", "data", "own"] {
+        fs::create_dir_all(above.join(dir)).unwrap();
+    }
+    for file in ["etc/hosts", "run/secrets/key", "data/written"] {
+        fs::write(above.join(file), "").unwrap();
+    }
+    fs::write(above.join("etc/hostname"), "written").unwrap();
+    let stubs = [
+        "/proc",
+        "/etc/hosts",
+        "/etc/hostname",
+        "/run/secrets/key",
+        "/data",
+    ];
+    let want = [
+        "C /etc",
+        "A /etc/hostname",
+        "A /data",
+        "A /data/written",
+        "A /own",
+    ];
+    let mut got = changes(&stack, &stubs);
+    got.sort_by_key(|line| want.iter().position(|wanted| wanted == line));
+    assert_eq!(got, want);
 }

@@ -54,6 +54,29 @@ pub struct Taken {
     pub history: String,
 }
 
+/// Of changes outside a build there are no arguments.
+static NO_ARGUMENTS: BTreeMap<String, String> = BTreeMap::new();
+
+/// Takes Dockerfile instructions that change nothing but the configuration, as
+/// `commit --change` has them.
+///
+/// # Errors
+/// The first mistake in them.
+pub fn change(image: ImageConfig, instructions: &[String]) -> Result<ImageConfig, Mistake> {
+    let mut state = State {
+        image,
+        global: &NO_ARGUMENTS,
+        build_args: &NO_ARGUMENTS,
+        escape: '\\',
+        args: Vec::new(),
+        cmd_is_own: false,
+    };
+    for instruction in parse::changes(&instructions.join("\n"))? {
+        state.take(&instruction)?;
+    }
+    Ok(state.image)
+}
+
 impl<'a> State<'a> {
     /// A stage that begins with `image`, and the triggers that the image brings.
     ///

@@ -197,3 +197,34 @@ fn mistakes_are_told_at_their_line() {
         assert!(mistake.message.contains(says), "{mistake}");
     }
 }
+
+#[test]
+fn a_configuration_is_changed_outside_a_build() {
+    let (before, _) = run("ENV A=1\nCMD [\"old\"]");
+    let changes = [
+        "ENV B=\"$A 2\"",
+        "expose 80 90/udp",
+        "ENTRYPOINT [\"/bin/sh\", \"-c\"]",
+        "WORKDIR /a\nWORKDIR b",
+        "ONBUILD RUN echo hi",
+        "LABEL one=1",
+    ];
+    let after = change(before.clone(), &changes.map(str::to_owned)).unwrap();
+    let config = after.config;
+    assert_eq!(config.variable("B"), Some("1 2"));
+    let ports: Vec<_> = config.exposed_ports.unwrap().into_keys().collect();
+    assert_eq!(ports, ["80/tcp", "90/udp"]);
+    // As in a Dockerfile: the old command was another entrypoint's.
+    assert_eq!(config.cmd, None);
+    assert_eq!(config.working_dir, "/a/b");
+    assert_eq!(config.on_build.unwrap(), ["RUN echo hi"]);
+    assert_eq!(config.labels.unwrap()["one"], "1");
+    for (bad, why) in [
+        ("RUN x", "RUN is not a valid change command"),
+        ("FROM x", "FROM is not a valid change command"),
+        ("SURELY x", "SURELY"),
+    ] {
+        let mistake = change(before.clone(), &[bad.to_owned()]).unwrap_err();
+        assert!(mistake.message.contains(why), "{mistake}");
+    }
+}

@@ -61,6 +61,32 @@ pub fn trigger(text: &str) -> Result<Located<Instruction>, Mistake> {
     Ok(parsed)
 }
 
+/// Reads lines that change nothing but an image's configuration, outside any
+/// build: what `commit --change` and `import --change` take.
+///
+/// # Errors
+/// A mistake in them, or an instruction that changes more, by its line.
+pub fn changes(text: &str) -> Result<Vec<Located<Instruction>>, Mistake> {
+    let mut all = Vec::new();
+    for line in line::read(text, '\\')? {
+        let parsed = instruction(&line, '\\', &mut Vec::new())?;
+        match parsed.value {
+            Instruction::From(_)
+            | Instruction::Run(_)
+            | Instruction::Copy(_)
+            | Instruction::Arg(_)
+            | Instruction::Shell(_)
+            | Instruction::Maintainer(_) => {
+                let name = parsed.value.name();
+                let message = format!("{name} is not a valid change command");
+                return Err(line.mistake(0, name.len(), message));
+            }
+            _ => all.push(parsed),
+        }
+    }
+    Ok(all)
+}
+
 fn may_be_trigger(line: &Line, offset: usize, found: &Instruction) -> Result<(), Mistake> {
     match found {
         Instruction::Onbuild(_) | Instruction::From(_) | Instruction::Maintainer(_) => {

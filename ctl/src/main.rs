@@ -184,6 +184,9 @@ async fn work(client: &mut client::Engine, action: &Action) -> Result<u8, Failur
         Action::Rename(args) | Action::Container(On::Rename(args)) => {
             change::rename(client, args).await
         }
+        Action::Commit(args) | Action::Container(On::Commit(args)) => {
+            change::commit(client, args).await
+        }
         Action::Update(args) | Action::Container(On::Update(args)) => {
             change::update(client, args).await
         }

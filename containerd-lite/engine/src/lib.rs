@@ -52,6 +52,7 @@ pub mod volumes;
 pub mod images;
 pub mod inspect;
 
+pub mod commit;
 pub mod create;
 pub mod kill;
 pub mod list;

@@ -137,6 +137,10 @@ pub struct Run {
     /// All its processes are held where they are.
     #[serde(default)]
     pub paused: bool,
+    /// It is paused only while an image is made of it: a daemon that finds it
+    /// so lets it go on.
+    #[serde(default)]
+    pub held: bool,
     /// The kernel took a process because memory ran out.
     #[serde(default)]
     pub oom_killed: bool,

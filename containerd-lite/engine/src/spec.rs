@@ -18,6 +18,7 @@ use crate::rights::{Rights, Seccomp};
 use crate::user::User;
 use lite_core::seccomp;
 
+pub(crate) use mounts::stubs;
 pub use process::{Process, Window, process_json};
 
 /// What the host is like, as far as a spec depends on it.

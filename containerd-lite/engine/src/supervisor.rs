@@ -274,6 +274,7 @@ impl Supervisor {
             Plan::Keep if with_daemon => self.start_with_daemon(),
             Plan::Keep => {}
             Plan::Watch(_) => {
+                self.let_go_on();
                 self.store(None).await;
                 self.watch();
             }

@@ -123,6 +123,31 @@ pub(crate) struct PruneContainersArgs {
     pub(crate) force: bool,
 }
 
+/// `ctl commit`
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+    after_help = "ctl container commit, ctl commit"
+)]
+pub(crate) struct CommitArgs {
+    /// Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")
+    #[arg(short, long, value_name = "string")]
+    pub(crate) author: Option<String>,
+    /// Apply Dockerfile instruction to the created image
+    #[arg(short, long, value_name = "list", action = ArgAction::Append)]
+    pub(crate) change: Vec<String>,
+    /// Commit message
+    #[arg(short, long, value_name = "string")]
+    pub(crate) message: Option<String>,
+    /// Pause container during commit (default true)
+    #[arg(short, long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = crate::parse::switch)]
+    pub(crate) pause: Option<bool>,
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+    #[arg(value_name = "REPOSITORY")]
+    pub(crate) reference: Option<String>,
+}
+
 /// `ctl port`
 #[derive(Debug, Args)]
 #[command(

@@ -22,8 +22,8 @@ use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subc
 
 use build::BuildArgs;
 use change::{
-    PauseArgs, PortArgs, PruneContainersArgs, RenameArgs, RestartArgs, StatsArgs, TopArgs,
-    UnpauseArgs, UpdateArgs,
+    CommitArgs, PauseArgs, PortArgs, PruneContainersArgs, RenameArgs, RestartArgs, StatsArgs,
+    TopArgs, UnpauseArgs, UpdateArgs,
 };
 use container::{
     AttachArgs, CreateArgs, ExecArgs, KillArgs, LogsArgs, PsArgs, RmArgs, RunArgs, StartArgs,
@@ -119,6 +119,8 @@ pub(crate) enum Action {
     Volume(VolumeAction),
     /// Attach local standard input, output, and error streams to a running container
     Attach(AttachArgs),
+    /// Create a new image from a container's changes
+    Commit(CommitArgs),
     /// Generate the autocompletion script for the specified shell
     Completion(CompletionArgs),
     /// Create a new container
@@ -170,6 +172,8 @@ pub(crate) enum Action {
 pub(crate) enum ContainerAction {
     /// Attach local standard input, output, and error streams to a running container
     Attach(AttachArgs),
+    /// Create a new image from a container's changes
+    Commit(CommitArgs),
     /// Create a new container
     Create(CreateArgs),
     /// Execute a command in a running container

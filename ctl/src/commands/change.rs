@@ -1,11 +1,13 @@
-//! Commands that change containers: pause, unpause, restart, rename, update.
+//! Commands that change containers: pause, unpause, restart, rename, update,
+//! and images made of them.
 
 use proto::engine::v1::{
-    ContainerRequest, RenameContainerRequest, StopContainerRequest, UpdateContainerRequest,
+    CommitContainerRequest, ContainerRequest, RenameContainerRequest, StopContainerRequest,
+    UpdateContainerRequest,
 };
 
 use super::{DONE, each, host};
-use crate::cli::change::{PauseArgs, RenameArgs, RestartArgs, UnpauseArgs, UpdateArgs};
+use crate::cli::change::{CommitArgs, PauseArgs, RenameArgs, RestartArgs, UnpauseArgs, UpdateArgs};
 use crate::client::Engine;
 use crate::failure::Failure;
 use crate::out;
@@ -58,6 +60,21 @@ pub(crate) async fn rename(client: &mut Engine, args: &RenameArgs) -> Result<u8,
         name: args.name.clone(),
     };
     client.rename_container(request).await?;
+    Ok(DONE)
+}
+
+/// `ctl commit`: prints the new image's id.
+pub(crate) async fn commit(client: &mut Engine, args: &CommitArgs) -> Result<u8, Failure> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let request = CommitContainerRequest {
+        container: args.container.clone(),
+        reference: text(&args.reference),
+        author: text(&args.author),
+        message: text(&args.message),
+        changes: args.change.clone(),
+        no_pause: args.pause == Some(false),
+    };
+    out::line(&client.commit_container(request).await?.into_inner().id)?;
     Ok(DONE)
 }
 

@@ -383,6 +383,13 @@ impl Engine for Served {
         Err(Status::unimplemented("prune_containers"))
     }
 
+    async fn commit_container(
+        &self,
+        _: Request<CommitContainerRequest>,
+    ) -> Reply<CommitContainerResponse> {
+        Err(Status::unimplemented("commit_container"))
+    }
+
     async fn create_volume(&self, _: Request<CreateVolumeRequest>) -> Reply<InspectResponse> {
         Err(Status::unimplemented("create_volume"))
     }
@@ -392,7 +399,7 @@ impl Engine for Served {
     }
 
     async fn inspect_volume(&self, _: Request<VolumeRequest>) -> Reply<InspectResponse> {
-        Err(Status::not_found("no such volume"))
+        Err(Status::unimplemented("inspect_volume"))
     }
 
     async fn remove_volume(&self, _: Request<VolumeRequest>) -> Reply<()> {
@@ -412,7 +419,7 @@ impl Engine for Served {
     }
 
     async fn inspect_network(&self, _: Request<NetworkRequest>) -> Reply<InspectResponse> {
-        Err(Status::not_found("no such network"))
+        Err(Status::unimplemented("inspect_network"))
     }
 
     async fn remove_network(&self, _: Request<NetworkRequest>) -> Reply<()> {

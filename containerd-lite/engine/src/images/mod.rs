@@ -14,7 +14,7 @@ pub use remove::{Removed, remove_image};
 pub use tag::tag_image;
 
 use lite_core::image::{self, ResolvedImage};
-use lite_core::{Error, Image, Kind, Platform, Reference, Result, chain};
+use lite_core::{Descriptor, Error, Filters, Image, Kind, Platform, Reference, Result, chain};
 
 use crate::engine::{Engine, SNAPSHOTTER};
 
@@ -36,8 +36,12 @@ impl Found {
         self.resolved.config.digest.as_str()
     }
 
-    /// The name's parts, where it is a reference.
+    /// The name's parts, where it has one: an image without is kept under its
+    /// digest.
     pub(crate) fn reference(&self) -> Option<Reference> {
+        if lite_core::Digest::parse(&self.image.name).is_ok() {
+            return None;
+        }
         Reference::parse(&self.image.name).ok()
     }
 }
@@ -55,6 +59,46 @@ pub(crate) fn find(engine: &Engine, typed: &str) -> Result<Found> {
         .into_iter()
         .next()
         .ok_or_else(|| no_such_image(typed))
+}
+
+/// Reads the name of an image that is to be made; `None` where none was typed.
+///
+/// # Errors
+/// InvalidArgument for what is no name, or has a digest.
+pub(crate) fn new_name(typed: &str) -> Result<Option<Reference>> {
+    if typed.is_empty() {
+        return Ok(None);
+    }
+    let reference = Reference::parse(typed).map_err(|err| {
+        Kind::InvalidArgument
+            .error(format!("invalid reference format: {typed:?}"))
+            .because(err)
+    })?;
+    if typed.contains('@') {
+        return Err(Kind::InvalidArgument.error("refusing to create a tag with a digest reference"));
+    }
+    Ok(Some(reference))
+}
+
+/// Makes `name` a name of `target`. An image that loses its last name by that
+/// is kept without one, as in Docker.
+pub(crate) fn put(engine: &Engine, name: String, target: Descriptor) -> Result<()> {
+    let (images, ns) = (&engine.core().images, engine.ns());
+    let before = match images.get(ns, &name) {
+        Ok(image) => Some(image.target),
+        Err(err) if err.kind() == Kind::NotFound => None,
+        Err(err) => return Err(err),
+    };
+    if let Some(before) = before
+        && before.digest != target.digest
+    {
+        let all = images.list(ns, &Filters::default())?;
+        let mut others = all.iter().filter(|image| image.name != name);
+        if !others.any(|image| image.target.digest == before.digest) {
+            images.put(ns, Image::new(before.digest.to_string(), before))?;
+        }
+    }
+    images.put(ns, Image::new(name, target)).map(drop)
 }
 
 /// The image stored under the reference `typed`, completed by Docker's rules.
@@ -97,7 +141,7 @@ pub(crate) fn catalog(engine: &Engine) -> Result<Vec<Found>> {
     let images = engine
         .core()
         .images
-        .list(engine.ns(), &lite_core::Filters::default())?;
+        .list(engine.ns(), &Filters::default())?;
     let found = images.into_iter().filter_map(|image| match resolve(engine, &image) {
         Ok(resolved) => Some(Found { image, resolved }),
         Err(err) => {

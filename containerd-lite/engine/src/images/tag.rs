@@ -1,8 +1,8 @@
 //! Gives an image one more name.
 
-use lite_core::{Image, Kind, Reference, Result};
+use lite_core::{Kind, Reference, Result};
 
-use super::find;
+use super::{find, put};
 use crate::engine::Engine;
 use crate::events::Event;
 
@@ -23,8 +23,7 @@ pub async fn tag_image(engine: &Engine, source: &str, target: &str) -> Result<()
     let name = reference.to_string();
     let id = lite_core::blocking(move || {
         let found = find(&owner, &typed)?;
-        let image = Image::new(name, found.image.target.clone());
-        owner.core().images.put(owner.ns(), image)?;
+        put(&owner, name, found.image.target.clone())?;
         Ok(found.id().to_owned())
     })
     .await?;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{INIT, Inputs, SHM_BYTES, Space};
 use crate::mounts::oci;
+use crate::record::Record;
 
 /// All mounts in their order. A mount of the user takes the place of Docker's
 /// at the same path.
@@ -23,6 +24,25 @@ pub(super) fn all(inputs: &Inputs<'_>) -> Vec<Value> {
         }));
     }
     mounts
+}
+
+/// Where a runtime may have made a file or directory to mount on.
+#[must_use]
+pub(crate) fn stubs(record: &Record) -> Vec<String> {
+    let own = record.mounts.iter().map(|mount| mount.destination.clone());
+    let places = [
+        "/proc",
+        "/dev/pts",
+        "/dev/mqueue",
+        "/dev/shm",
+        "/dev/console",
+        "/sys/fs/cgroup",
+        "/etc/resolv.conf",
+        "/etc/hostname",
+        "/etc/hosts",
+        INIT,
+    ];
+    own.chain(places.map(str::to_owned)).collect()
 }
 
 fn defaults(inputs: &Inputs<'_>) -> Vec<Value> {

@@ -163,4 +163,13 @@ impl Supervisor {
         }
         let _ = reply.send(outcome);
     }
+
+    /// Ends the pause that a commit of an earlier daemon has begun.
+    pub(super) fn let_go_on(&mut self) {
+        if std::mem::take(&mut self.record.run.held) {
+            self.record.run.paused = true;
+            let (reply, _told_to_nobody) = oneshot::channel();
+            self.on_pause(false, reply);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use engine::Engine;
+use engine::commit::Commit;
 use engine::create::CreateContainer;
 use engine::jsonlog::{Entry, Stream};
 use engine::logs::Span;
@@ -113,6 +114,22 @@ pub(super) async fn update(
     };
     let warnings = engine::update::update(engine, &request.container, change, policy).await?;
     Ok(wire::UpdateContainerResponse { warnings })
+}
+
+pub(super) async fn commit(
+    engine: &Engine,
+    request: wire::CommitContainerRequest,
+) -> Result<wire::CommitContainerResponse> {
+    let request = Commit {
+        container: request.container,
+        reference: request.reference,
+        author: request.author,
+        message: request.message,
+        changes: request.changes,
+        pause: !request.no_pause,
+    };
+    let id = engine::commit::commit(engine, request).await?;
+    Ok(wire::CommitContainerResponse { id })
 }
 
 pub(super) async fn top(

@@ -210,6 +210,13 @@ impl wire::engine_server::Engine for EngineApi {
         answer(pruned.map(volumes::pruned))
     }
 
+    async fn commit_container(
+        &self,
+        request: Request<wire::CommitContainerRequest>,
+    ) -> Answer<wire::CommitContainerResponse> {
+        answer(containers::commit(&self.0, request.into_inner()).await)
+    }
+
     async fn create_volume(
         &self,
         request: Request<wire::CreateVolumeRequest>,

@@ -10,7 +10,7 @@
 //! 4. [`describe`] makes the configuration.
 //! 5. The image is stored and unpacked, so that it can run at once.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use builder::cache::Layer;
 use builder::config::{self, Health, History, ImageConfig};
@@ -22,9 +22,13 @@ use crate::engine::{Engine, SNAPSHOTTER};
 use crate::events::Event;
 use crate::images;
 use crate::record::{Config, Record};
+use crate::rfc3339;
 use crate::spec;
 use crate::state::Phase;
 use crate::supervisor::Handle;
+
+/// How long a container that cannot be paused may take to be seen as ended.
+const ENDING: Duration = Duration::from_secs(3);
 
 /// What the user asked for.
 #[derive(Debug, Clone, Default)]
@@ -107,11 +111,9 @@ async fn hold(handle: &Handle) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(err) => {
             handle.change(|record| record.run.held = false).await?;
-            match handle.record().phase {
-                // It has ended meanwhile, which is as good.
-                phase if phase != Phase::Running => Ok(false),
-                _ => Err(err),
-            }
+            // One that has just ended, which is as good, is soon known to have.
+            let ended = tokio::time::timeout(ENDING, handle.not_running()).await;
+            ended.map(|_| false).map_err(|_| err)
         }
     }
 }
@@ -255,7 +257,7 @@ fn describe(
     now: SystemTime,
 ) -> Result<ImageConfig> {
     let host = Platform::host();
-    let created = lite_core::to_rfc3339(now);
+    let created = rfc3339::format(now);
     let mut image = ImageConfig {
         created: Some(created.clone()),
         config: configuration(&record.config, &base.config),

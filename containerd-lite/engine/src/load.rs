@@ -27,7 +27,11 @@ pub async fn load(engine: &Engine, archive: impl AsyncRead + Send + Unpin) -> Re
         for image in images {
             let resolved = image::resolve(core, ns, &image.target, &Platform::host())?;
             images::unpack(&engine, &resolved)?;
-            loaded.push(image.name);
+            // One without a name is known by its id.
+            loaded.push(match lite_core::Digest::parse(&image.name) {
+                Ok(_) => resolved.config.digest.to_string(),
+                Err(_) => image.name,
+            });
         }
         Ok(loaded)
     })

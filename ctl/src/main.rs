@@ -4,17 +4,21 @@
 //! 1. [`cli`] says what may be typed, [`parse`] turns values into types.
 //! 2. [`client`] connects to the daemon, starting one if none was named.
 //! 3. [`build_source`] is where a build's context comes from, [`build_context`] what the build may see of it.
-//! 4. [`commands`] has one file for each command; those that stay with a
+//! 4. [`credentials`] are where Docker keeps them; a [`local_tree`] is this side
+//!    of a copy.
+//! 5. [`commands`] has one file for each command; those that stay with a
 //!    process hold a [`session`].
-//! 5. [`render`] turns answers into text; [`out`] writes it.
-//! 6. A [`failure`] becomes one line on stderr and an exit code here.
+//! 6. [`render`] turns answers into text; [`out`] writes it.
+//! 7. A [`failure`] becomes one line on stderr and an exit code here.
 
 mod build_context;
 mod build_source;
 mod cli;
 mod client;
 mod commands;
+mod credentials;
 mod failure;
+mod local_tree;
 mod out;
 mod parse;
 mod render;
@@ -24,8 +28,8 @@ use std::process::exit;
 
 use cli::{Action, BuilderAction, Cli, ContainerAction, ImageAction};
 use commands::{
-    attach, build, change, completion, create, each, events, exec, images, inspect, load, logs,
-    networks, prune, ps, pull, run, start, tag, version, volumes, watch,
+    archive, attach, build, change, completion, copy, create, each, events, exec, images, inspect,
+    load, logs, networks, prune, ps, pull, registry, run, start, tag, version, volumes, watch,
 };
 use failure::Failure;
 use parse::host::Host;
@@ -89,6 +93,9 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
     if let Action::Completion(args) = &cli.action {
         return completion::run(args);
     }
+    if let Action::Logout(args) = &cli.action {
+        return registry::logout(args);
+    }
     let state = std::env::var_os("CONTAINERD_LITE_STATE").map(Into::into);
     let host = Host::parse(cli.host.as_deref(), state).map_err(Failure::Typed)?;
     // One thread: a client waits far more than it works, and starts sooner.
@@ -144,6 +151,18 @@ async fn dispatch(host: &Host, action: &Action) -> Result<u8, Failure> {
         Action::Pull(args) | Action::Image(ImageAction::Pull(args)) => {
             pull::run(client, args).await
         }
+        Action::Push(args) | Action::Image(ImageAction::Push(args)) => {
+            registry::push(client, args).await
+        }
+        Action::Login(args) => registry::login(client, args).await,
+        Action::Search(args) => registry::search(client, args).await,
+        Action::Import(args) | Action::Image(ImageAction::Import(args)) => {
+            archive::import(client, args).await
+        }
+        Action::Save(args) | Action::Image(ImageAction::Save(args)) => {
+            archive::save(client, args).await
+        }
+        Action::Image(ImageAction::Prune(args)) => prune::images(client, args).await,
         Action::Images(args) | Action::Image(ImageAction::Ls(args)) => {
             images::run(client, args).await
         }
@@ -186,6 +205,11 @@ async fn work(client: &mut client::Engine, action: &Action) -> Result<u8, Failur
         }
         Action::Commit(args) | Action::Container(On::Commit(args)) => {
             change::commit(client, args).await
+        }
+        Action::Cp(args) | Action::Container(On::Cp(args)) => copy::run(client, args).await,
+        Action::Diff(args) | Action::Container(On::Diff(args)) => archive::diff(client, args).await,
+        Action::Export(args) | Action::Container(On::Export(args)) => {
+            archive::export(client, args).await
         }
         Action::Update(args) | Action::Container(On::Update(args)) => {
             change::update(client, args).await

@@ -26,7 +26,7 @@ use crate::failure::Failure;
 use crate::out;
 use crate::parse::detach_keys::DetachKeys;
 
-pub(crate) use terminal::{columns, window};
+pub(crate) use terminal::{Silent, columns, window};
 
 /// Messages to the daemon that may wait; when full, reading stdin waits.
 const QUEUE: usize = 16;

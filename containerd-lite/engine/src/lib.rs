@@ -34,6 +34,7 @@ pub mod status;
 
 pub mod files;
 pub mod jsonlog;
+pub mod pipe;
 
 mod engine;
 pub mod events;
@@ -53,7 +54,9 @@ pub mod images;
 pub mod inspect;
 
 pub mod commit;
+pub mod copy;
 pub mod create;
+pub mod diff;
 pub mod kill;
 pub mod list;
 pub mod pause;
@@ -70,11 +73,14 @@ pub mod wait;
 pub mod logs;
 pub mod streams;
 
+pub mod accounts;
 pub mod attach;
 pub mod build;
 pub mod exec;
+pub mod import;
 pub mod load;
 pub mod pull;
+pub mod push;
 
 pub use engine::{Engine, EngineConfig};
 pub use spec::Window;

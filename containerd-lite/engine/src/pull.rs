@@ -2,9 +2,10 @@
 
 use lite_core::UnpackProgress;
 use lite_core::pull::{self, BlobState, PullProgress};
-use lite_core::{Kind, Platform, Reference, Result};
+use lite_core::{Credentials, Kind, Platform, Reference, Result};
 use tokio::sync::mpsc;
 
+use crate::accounts;
 use crate::engine::Engine;
 
 /// News of a pull.
@@ -36,8 +37,8 @@ pub enum PullNews {
 /// changes of state wait.
 const WAITING: usize = 64;
 
-/// Pulls `reference`, as typed, for `platform` (empty: this machine's). The
-/// pull ends when the receiver is dropped; what has arrived is kept for the
+/// Pulls `reference`, as typed, for `platform` (empty: this machine's), in
+/// the name of whoever has `credentials`. The pull ends when the receiver is dropped; what has arrived is kept for the
 /// next one.
 ///
 /// # Errors
@@ -47,6 +48,7 @@ pub fn pull(
     engine: &Engine,
     reference: &str,
     platform: &str,
+    credentials: Option<Credentials>,
 ) -> Result<mpsc::Receiver<Result<PullNews>>> {
     let reference = Reference::parse(reference).map_err(|err| {
         Kind::InvalidArgument
@@ -63,9 +65,11 @@ pub fn pull(
     };
     let (news, receiver) = mpsc::channel(WAITING);
     let engine = engine.clone();
+    let client = accounts::client(&engine, reference.domain(), credentials);
     tokio::spawn(async move {
         let (progress, raw) = mpsc::channel(WAITING);
-        let work = pull::pull(engine.core(), engine.ns(), &reference, &platform, progress);
+        let (core, ns) = (engine.core(), engine.ns());
+        let work = pull::pull_with(&client, core, ns, &reference, &platform, progress);
         let forwarded = forward(raw, &news);
         let outcome = tokio::select! {
             (outcome, ()) = async { tokio::join!(work, forwarded) } => outcome,

@@ -113,10 +113,30 @@ pub fn changes(
 ) -> Result<Vec<Change>> {
     let (lower, upper) = core.snapshots.stack(ns, snapshotter, key)?;
     let rules = layers::Rules {
-        latest: None,
         stubs,
+        ..layers::Rules::default()
     };
     layers::list(&lower, &upper, rules).op(|| format!("compare snapshot {key:?} with its parent"))
+}
+
+/// Writes the whole file system of snapshot `key` as a plain archive.
+///
+/// # Errors
+/// NotFound; those of the file system and of `output`.
+pub fn archive(
+    core: &Core,
+    ns: &Namespace,
+    snapshotter: &str,
+    key: &str,
+    output: impl Write,
+) -> Result<()> {
+    let (_, upper) = core.snapshots.stack(ns, snapshotter, key)?;
+    let rules = layers::Rules {
+        plain: true,
+        ..layers::Rules::default()
+    };
+    let written = layers::compare(&[], &upper, rules, output);
+    written.map(drop).op(|| format!("archive snapshot {key:?}"))
 }
 
 /// The same as `options` say.
@@ -208,6 +228,7 @@ fn between(
     let rules = layers::Rules {
         latest: options.latest,
         stubs: &options.stubs,
+        ..layers::Rules::default()
     };
     let packed = pack(&mut ingest, packing, lower, upper, rules);
     let (diff_id, is_empty) = match packed {

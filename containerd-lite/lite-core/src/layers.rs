@@ -22,7 +22,7 @@ use crate::error::{Because as _, Error, Kind, Result};
 use crate::namespace::Namespace;
 
 pub use compare::{Change, ChangeKind};
-pub(crate) use compare::{Rules, compare, list};
+pub(crate) use compare::{Rules, compare, list, pack_directory, pack_entry};
 
 /// What a layer may use up.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +78,18 @@ pub fn apply(input: impl Read + Send, target: Target<'_>, limits: Limits) -> Res
         io::copy(&mut plain, &mut io::sink()).map_err(stream_fault)?;
         Ok(())
     })
+}
+
+/// Unpacks the archive `input` into `dir`, as no layer: see
+/// [`files::unpack`](crate::files::unpack).
+pub(crate) fn unpack(input: impl Read + Send, dir: &Path, limits: Limits) -> Result<()> {
+    let target = Target { dir, below: &[] };
+    let unpacked = stream::digested(input, limits.bytes, |mut plain| {
+        untar::files(&mut plain, target, limits)?;
+        io::copy(&mut plain, &mut io::sink()).map_err(stream_fault)?;
+        Ok(())
+    });
+    unpacked.map(drop)
 }
 
 /// Applies a stored layer and verifies its digest.

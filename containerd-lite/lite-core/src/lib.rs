@@ -5,6 +5,7 @@
 //! it. Stores are synchronous, cheap to clone and safe to share; async callers
 //! go through [`blocking()`].
 
+pub mod accounts;
 mod blocking;
 pub mod capabilities;
 mod containers;
@@ -19,6 +20,7 @@ mod documents;
 mod error;
 pub mod events;
 pub mod export;
+pub mod files;
 pub mod filter;
 pub mod gc;
 pub mod ids;
@@ -60,7 +62,7 @@ pub use leases::{Lease, Leases, Resource};
 pub use namespace::{Namespace, check_identifier};
 pub use namespaces::{NamespaceRecord, Namespaces};
 pub use registry::{
-    Client as RegistryClient, Config as RegistryConfig, Credentials, DockerConfig, Reference,
+    Client as RegistryClient, Config as RegistryConfig, Credentials, Hit, Reference,
 };
 pub use snapshots::{OVERLAYFS, SnapshotInfo, SnapshotKind, Snapshots, Usage};
 pub use tasks::{

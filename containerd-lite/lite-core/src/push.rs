@@ -4,9 +4,7 @@
 //! - [`Core::registry`](crate::Core) is the daemon's client, without anybody's
 //!   credentials. [`RegistryClient::with_credentials`](crate::RegistryClient)
 //!   makes one that has them and shares its connections;
-//!   `login` of the same type says whether they are good and what to keep, and
-//!   [`DockerConfig`](crate::DockerConfig) reads and writes Docker's own file
-//!   and helpers.
+//!   [`login`](crate::accounts::login) says whether they are good and what to keep.
 //! - [`push`] takes such a client, the descriptor of a stored index or manifest
 //!   ([`Image::target`](crate::Image)), the reference to push it to and
 //!   [`What`] of it, and tells its [`PushProgress`].

@@ -67,9 +67,7 @@ fn kind(err: &registry::Error) -> Kind {
             Kind::Unavailable
         }
         E::DigestMismatch { .. } | E::SizeMismatch { .. } | E::TooLarge { .. } => Kind::DataLoss,
-        E::PlainHttp { .. } | E::NoRoots { .. } | E::Hosts { .. } | E::Credentials { .. } => {
-            Kind::FailedPrecondition
-        }
+        E::PlainHttp { .. } | E::NoRoots { .. } | E::Hosts { .. } => Kind::FailedPrecondition,
         E::Setup(_) => Kind::Internal,
         _ => Kind::Unknown,
     }

@@ -156,14 +156,6 @@ pub enum Error {
         /// What is wrong with it, and where.
         what: String,
     },
-    /// The credentials cannot be had, or cannot be kept.
-    #[error("credentials of {host}: {what}")]
-    Credentials {
-        /// The registry.
-        host: String,
-        /// What is wrong.
-        what: String,
-    },
     /// The HTTP client could not be set up.
     #[error("set up the HTTP client")]
     Setup(#[source] TransportError),

@@ -10,8 +10,7 @@
 //!    way.
 //!
 //! Which servers stand behind a registry's name, and whom to trust there, is
-//! read from `hosts.toml`; who asks, from the caller, or from the files and
-//! helpers in which Docker keeps it ([`DockerConfig`]).
+//! read from `hosts.toml`; who asks, from the caller.
 //!
 //! The crate knows registries and nothing else: no store, no image semantics
 //! beyond "these bytes have that digest".
@@ -23,7 +22,6 @@ mod challenge;
 mod client;
 mod config;
 mod digest;
-mod docker_config;
 mod endpoint;
 mod error;
 mod hosts;
@@ -34,6 +32,7 @@ mod reference;
 mod refusal;
 mod resolve;
 mod retry;
+mod search;
 mod tags;
 mod tls;
 mod transport;
@@ -42,9 +41,9 @@ pub use blob::BlobReader;
 pub use client::Client;
 pub use config::{Config, Credentials};
 pub use digest::{Digest, ParseDigestError};
-pub use docker_config::DockerConfig;
 pub use error::{Error, TransportError};
 pub use push::{Upload, Uploaded};
 pub use reference::{BadReference, ParseReferenceError, Reference};
 pub use resolve::Resolved;
 pub use retry::RetryPolicy;
+pub use search::Hit;

@@ -80,7 +80,7 @@ impl Client {
 }
 
 /// `/v2/…` of `</v2/…>; rel="next"`.
-fn next_page(link: &str) -> Option<&str> {
+pub(crate) fn next_page(link: &str) -> Option<&str> {
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     parameters.contains("next").then_some(target)
 }

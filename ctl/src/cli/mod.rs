@@ -9,11 +9,13 @@
 pub(crate) mod build;
 pub(crate) mod change;
 pub(crate) mod container;
+pub(crate) mod files;
 pub(crate) mod help;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod refusal;
+pub(crate) mod registry;
 pub(crate) mod system;
 pub(crate) mod volume;
 
@@ -29,8 +31,10 @@ use container::{
     AttachArgs, CreateArgs, ExecArgs, KillArgs, LogsArgs, PsArgs, RmArgs, RunArgs, StartArgs,
     StopArgs, WaitArgs,
 };
+use files::{CpArgs, DiffArgs, ExportArgs, ImportArgs, PruneImagesArgs, SaveArgs};
 use image::{HistoryArgs, ImagesArgs, LoadArgs, PullArgs, RmiArgs, TagArgs};
 use network::NetworkAction;
+use registry::{LoginArgs, LogoutArgs, PushArgs, SearchArgs};
 use system::{CompletionArgs, EventsArgs, InspectArgs};
 use volume::VolumeAction;
 
@@ -72,8 +76,16 @@ pub(crate) enum Action {
     Build(Box<BuildArgs>),
     /// Download an image from a registry
     Pull(PullArgs),
+    /// Upload an image to a registry
+    Push(PushArgs),
     /// List images
     Images(ImagesArgs),
+    /// Authenticate to a registry
+    Login(LoginArgs),
+    /// Log out from a registry
+    Logout(LogoutArgs),
+    /// Search Docker Hub, or another registry, for images
+    Search(SearchArgs),
     /// Show the version of client and daemon
     #[command(override_usage = "")]
     Version,
@@ -123,12 +135,20 @@ pub(crate) enum Action {
     Commit(CommitArgs),
     /// Generate the autocompletion script for the specified shell
     Completion(CompletionArgs),
+    /// Copy files/folders between a container and the local filesystem
+    Cp(CpArgs),
     /// Create a new container
     Create(CreateArgs),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(DiffArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(ExportArgs),
     /// Get real time events from the server
     Events(EventsArgs),
     /// Show the history of an image
     History(HistoryArgs),
+    /// Import the contents from a tarball to create a filesystem image
+    Import(ImportArgs),
     /// Return low-level information on containers and images
     Inspect(InspectArgs),
     /// Kill one or more running containers
@@ -149,6 +169,8 @@ pub(crate) enum Action {
     Rm(RmArgs),
     /// Remove one or more images
     Rmi(RmiArgs),
+    /// Save one or more images to a tar archive (streamed to STDOUT by default)
+    Save(SaveArgs),
     /// Start one or more stopped containers
     Start(StartArgs),
     /// Display a live stream of container(s) resource usage statistics
@@ -174,8 +196,14 @@ pub(crate) enum ContainerAction {
     Attach(AttachArgs),
     /// Create a new image from a container's changes
     Commit(CommitArgs),
+    /// Copy files/folders between a container and the local filesystem
+    Cp(CpArgs),
     /// Create a new container
     Create(CreateArgs),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(DiffArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(ExportArgs),
     /// Execute a command in a running container
     Exec(ExecArgs),
     /// Display detailed information on one or more containers
@@ -234,6 +262,8 @@ pub(crate) enum ImageAction {
     Build(Box<BuildArgs>),
     /// Show the history of an image
     History(HistoryArgs),
+    /// Import the contents from a tarball to create a filesystem image
+    Import(ImportArgs),
     /// Display detailed information on one or more images
     Inspect(image::InspectImageArgs),
     /// Load an image from a tar archive or STDIN
@@ -241,11 +271,17 @@ pub(crate) enum ImageAction {
     /// List images
     #[command(visible_alias = "list")]
     Ls(ImagesArgs),
+    /// Remove unused images
+    Prune(PruneImagesArgs),
     /// Download an image from a registry
     Pull(PullArgs),
+    /// Upload an image to a registry
+    Push(PushArgs),
     /// Remove one or more images
     #[command(visible_alias = "remove")]
     Rm(RmiArgs),
+    /// Save one or more images to a tar archive (streamed to STDOUT by default)
+    Save(SaveArgs),
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(TagArgs),
 }

@@ -9,6 +9,7 @@ use proto::engine::v1::{CreateContainerRequest, PullImageRequest};
 use super::{DONE, host, pull, variables};
 use crate::cli::container::{ContainerSettings, CreateArgs};
 use crate::client::Engine;
+use crate::credentials;
 use crate::failure::{Failure, reason};
 use crate::out;
 use crate::parse::{Pull, has_default_tag};
@@ -75,6 +76,7 @@ async fn pull_image(
     let request = PullImageRequest {
         reference: image.to_owned(),
         platform: settings.platform.clone().unwrap_or_default(),
+        auth: credentials::of_reference(image)?,
     };
     // stdout belongs to the container, or to its id.
     pull::pull(client, request, pull::Place::Stderr, settings.quiet)

@@ -1,9 +1,11 @@
 //! The commands, one file each: ask the daemon, render what it says.
 
+pub(crate) mod archive;
 pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod change;
 pub(crate) mod completion;
+pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod each;
 pub(crate) mod events;
@@ -17,6 +19,7 @@ pub(crate) mod networks;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod pull;
+pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod start;
 pub(crate) mod tag;

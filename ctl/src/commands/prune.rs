@@ -6,6 +6,7 @@ use proto::engine::v1::{PruneRequest, PruneResponse};
 
 use super::DONE;
 use crate::cli::change::PruneContainersArgs;
+use crate::cli::files::PruneImagesArgs;
 use crate::client::Engine;
 use crate::failure::Failure;
 use crate::out;
@@ -46,6 +47,26 @@ pub(super) fn listed(heading: &str, pruned: &PruneResponse) -> Result<(), Failur
 pub(super) fn reclaimed(bytes: u64) -> Result<(), Failure> {
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
     out::line(&format!("Total reclaimed space: {}", size(bytes)))
+}
+
+/// `ctl image prune`.
+pub(crate) async fn images(client: &mut Engine, args: &PruneImagesArgs) -> Result<u8, Failure> {
+    let warning = match args.all {
+        true => {
+            "WARNING! This will remove all images without at least one container associated to them."
+        }
+        false => "WARNING! This will remove all dangling images.",
+    };
+    if !args.force && !confirmed(warning)? {
+        return Ok(DONE);
+    }
+    let request = PruneRequest {
+        all: args.all,
+        filters: args.filter.clone(),
+    };
+    let pruned = client.prune_images(request).await?.into_inner();
+    told("Deleted Images", &pruned)?;
+    Ok(DONE)
 }
 
 /// `ctl container prune`.

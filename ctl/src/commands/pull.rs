@@ -7,6 +7,7 @@ use proto::engine::v1::{PullImageRequest, pull_image_response};
 use super::DONE;
 use crate::cli::image::PullArgs;
 use crate::client::Engine;
+use crate::credentials;
 use crate::failure::Failure;
 use crate::out;
 use crate::parse::has_default_tag;
@@ -31,6 +32,7 @@ pub(crate) async fn run(client: &mut Engine, args: &PullArgs) -> Result<u8, Fail
     let request = PullImageRequest {
         reference: args.reference.clone(),
         platform: args.platform.clone().unwrap_or_default(),
+        auth: credentials::of_reference(&args.reference)?,
     };
     let reference = pull(client, request, Place::Stdout, args.quiet).await?;
     out::line(&reference)?;

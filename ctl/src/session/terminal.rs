@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Stdin, stderr, stdin, stdout};
 
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use proto::engine::v1::WindowSize;
 use terminal_size::{Height, Width, terminal_size_of};
 
@@ -33,6 +33,27 @@ impl Drop for Raw {
     fn drop(&mut self) {
         // A terminal that has hung up has no settings to give back.
         let _ = tcsetattr(&self.terminal, SetArg::TCSANOW, &self.saved);
+    }
+}
+
+/// What is typed does not show for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Silent(Termios);
+
+impl Silent {
+    /// Sets stdin silent; `None` when it is no terminal.
+    pub(crate) fn set() -> Option<Self> {
+        let saved = tcgetattr(stdin()).ok()?;
+        let mut silent = saved.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(stdin(), SetArg::TCSANOW, &silent).ok()?;
+        Some(Self(saved))
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let _ = tcsetattr(stdin(), SetArg::TCSANOW, &self.0);
     }
 }
 

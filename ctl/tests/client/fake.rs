@@ -340,12 +340,41 @@ impl Engine for Served {
     }
 
     // What these tests do not ask for.
+    type PushImageStream = ReceiverStream<Result<PushImageResponse, Status>>;
+    async fn push_image(&self, _: Request<PushImageRequest>) -> Reply<Self::PushImageStream> {
+        Err(Status::unimplemented("push_image"))
+    }
+
+    async fn login(&self, _: Request<LoginRequest>) -> Reply<LoginResponse> {
+        Err(Status::unimplemented("login"))
+    }
+
+    async fn search_images(&self, _: Request<SearchImagesRequest>) -> Reply<SearchImagesResponse> {
+        Err(Status::unimplemented("search_images"))
+    }
+
     async fn tag_image(&self, _: Request<TagImageRequest>) -> Reply<()> {
         Err(Status::unimplemented("tag_image"))
     }
 
     async fn image_history(&self, _: Request<InspectImageRequest>) -> Reply<InspectResponse> {
         Err(Status::unimplemented("image_history"))
+    }
+
+    type SaveImagesStream = ReceiverStream<Result<Chunk, Status>>;
+    async fn save_images(&self, _: Request<SaveImagesRequest>) -> Reply<Self::SaveImagesStream> {
+        Err(Status::unimplemented("save_images"))
+    }
+
+    async fn import_image(
+        &self,
+        _: Request<Streaming<ImportImageRequest>>,
+    ) -> Reply<CommitContainerResponse> {
+        Err(Status::unimplemented("import_image"))
+    }
+
+    async fn prune_images(&self, _: Request<PruneRequest>) -> Reply<PruneResponse> {
+        Err(Status::unimplemented("prune_images"))
     }
 
     async fn pause_container(&self, _: Request<ContainerRequest>) -> Reply<()> {
@@ -388,6 +417,31 @@ impl Engine for Served {
         _: Request<CommitContainerRequest>,
     ) -> Reply<CommitContainerResponse> {
         Err(Status::unimplemented("commit_container"))
+    }
+
+    async fn diff_container(&self, _: Request<ContainerRequest>) -> Reply<DiffContainerResponse> {
+        Err(Status::unimplemented("diff_container"))
+    }
+
+    type ExportContainerStream = ReceiverStream<Result<Chunk, Status>>;
+    async fn export_container(
+        &self,
+        _: Request<ContainerRequest>,
+    ) -> Reply<Self::ExportContainerStream> {
+        Err(Status::unimplemented("export_container"))
+    }
+
+    async fn stat_path(&self, _: Request<StatPathRequest>) -> Reply<PathStat> {
+        Err(Status::unimplemented("stat_path"))
+    }
+
+    type CopyFromStream = ReceiverStream<Result<CopyFromResponse, Status>>;
+    async fn copy_from(&self, _: Request<CopyFromRequest>) -> Reply<Self::CopyFromStream> {
+        Err(Status::unimplemented("copy_from"))
+    }
+
+    async fn copy_to(&self, _: Request<Streaming<CopyToRequest>>) -> Reply<()> {
+        Err(Status::unimplemented("copy_to"))
     }
 
     async fn create_volume(&self, _: Request<CreateVolumeRequest>) -> Reply<InspectResponse> {

@@ -79,12 +79,12 @@ const FILTERS: [&str; 6] = [
     "since",
 ];
 
-fn created(found: &Found) -> Option<SystemTime> {
+pub(super) fn created(found: &Found) -> Option<SystemTime> {
     let created = found.resolved.image_config.created();
     created.as_deref().and_then(rfc3339::parse)
 }
 
-fn labels(found: &Found) -> std::collections::BTreeMap<String, String> {
+pub(super) fn labels(found: &Found) -> std::collections::BTreeMap<String, String> {
     let config = found.resolved.image_config.config();
     let labels = config.as_ref().and_then(|config| config.labels().clone());
     labels.unwrap_or_default().into_iter().collect()

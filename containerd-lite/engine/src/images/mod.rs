@@ -4,13 +4,17 @@
 mod history;
 mod inspect;
 mod list;
+mod prune;
 mod remove;
+mod save;
 mod tag;
 
 pub use history::history;
 pub use inspect::inspect_image;
 pub use list::{ImageRow, list_images};
+pub use prune::prune_images;
 pub use remove::{Removed, remove_image};
+pub use save::save_images;
 pub use tag::tag_image;
 
 use lite_core::image::{self, ResolvedImage};

@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
@@ -36,6 +36,8 @@ pub(crate) struct Rules<'a> {
     /// Absolute paths that a runtime made to mount on: left out, with the
     /// directories above them, where they are new and nothing is in them.
     pub(crate) stubs: &'a [String],
+    /// It is no layer: names that begin as whiteouts do are names.
+    pub(crate) plain: bool,
 }
 
 impl Rules<'_> {
@@ -106,11 +108,55 @@ pub(crate) fn compare<W: Write>(
     let (lower, upper) = (Merged::open(lower)?, Merged::open(upper)?);
     let mut walk = Walk::new(Output::Archive(Writer::new(output)), rules);
     walk.root(&lower, &upper)?;
-    if let Output::Archive(archive) = walk.output {
-        archive.finish().op(|| "write layer".to_owned())?;
-    }
-    Ok(walk.entries)
+    let entries = walk.entries;
+    walk.finish()?;
+    Ok(entries)
 }
+
+/// Writes an archive of what the directory `dir` holds, every path below
+/// `prefix`.
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn pack_directory<W: Write>(dir: &Path, prefix: &[u8], output: W) -> Result<()> {
+    let root = Merged::open(&[dir])?;
+    let mut walk = Walk::new(Output::Archive(Writer::new(output)), PLAIN);
+    let mut path = Vec::new();
+    if let (false, Some(stat), Some(fd)) = (prefix.is_empty(), root.stat(), root.fd()) {
+        path = [prefix, b"/"].concat();
+        let header = walk.header(path.clone(), stat, attributes::of_open(fd)?);
+        walk.write(ChangeKind::Added, &header)?;
+    }
+    walk.directory(&path, None, &root)?;
+    walk.finish()
+}
+
+/// Writes an archive of what is called `name` in `parent`, under the name `shown`.
+///
+/// # Errors
+/// NotFound; those of the file system.
+pub(crate) fn pack_entry<W: Write>(
+    parent: &Path,
+    name: &[u8],
+    shown: &[u8],
+    output: W,
+) -> Result<()> {
+    let entries = Merged::open(&[parent])?.entries()?;
+    let Some(entry) = entries.get(name) else {
+        let name = String::from_utf8_lossy(name);
+        return Err(Kind::NotFound.error(format!("{name:?} is not there")));
+    };
+    let mut walk = Walk::new(Output::Archive(Writer::new(output)), PLAIN);
+    walk.entry(shown, name, None, entry)?;
+    walk.finish()
+}
+
+/// For archives of files that are no layer.
+const PLAIN: Rules<'static> = Rules {
+    latest: None,
+    stubs: &[],
+    plain: true,
+};
 
 /// Where the walk's findings go.
 enum Output<W> {
@@ -121,6 +167,7 @@ enum Output<W> {
 struct Walk<W> {
     output: Output<W>,
     latest: Option<i64>,
+    plain: bool,
     stubs: HashSet<Vec<u8>>,
     /// The first name of inodes that have several.
     links: HashMap<(u64, u64), Vec<u8>>,
@@ -134,11 +181,19 @@ impl<W: Write> Walk<W> {
         Self {
             output,
             latest: rules.latest,
+            plain: rules.plain,
             stubs: rules.paths(),
             links: HashMap::new(),
             pending: Vec::new(),
             entries: 0,
         }
+    }
+
+    fn finish(self) -> Result<()> {
+        if let Output::Archive(archive) = self.output {
+            archive.finish().op(|| "write archive".to_owned())?;
+        }
+        Ok(())
     }
 
     fn root(&mut self, lower: &Merged, upper: &Merged) -> Result<()> {
@@ -185,7 +240,7 @@ impl<W: Write> Walk<W> {
     }
 
     fn entry(&mut self, path: &[u8], name: &[u8], old: Option<&Entry>, new: &Entry) -> Result<()> {
-        if name.starts_with(WHITEOUT) {
+        if name.starts_with(WHITEOUT) && !self.plain {
             return Err(
                 Kind::InvalidArgument.error("a layer cannot hold a name that begins with \".wh.\"")
             );

@@ -31,9 +31,25 @@ type Path = Vec<Vec<u8>>;
 
 /// Applies every entry of the archive `input`.
 pub(super) fn untar(input: &mut impl BufRead, target: Target<'_>, limits: Limits) -> Result<()> {
+    entries(input, target, limits, false)
+}
+
+/// Unpacks an archive that is no layer: without whiteouts, and no directory takes
+/// the place of something else or the other way round.
+pub(super) fn files(input: &mut impl BufRead, target: Target<'_>, limits: Limits) -> Result<()> {
+    entries(input, target, limits, true)
+}
+
+fn entries(
+    input: &mut impl BufRead,
+    target: Target<'_>,
+    limits: Limits,
+    plain: bool,
+) -> Result<()> {
     let mut layer = Layer {
         dirs: Dirs::open(target)?,
         overlay: !target.below.is_empty(),
+        plain,
         times: Vec::new(),
     };
     let mut reader = Reader::new(input);
@@ -64,6 +80,8 @@ struct Layer {
     dirs: Dirs,
     /// Whiteouts are kept for overlayfs to see.
     overlay: bool,
+    /// It is no layer.
+    plain: bool,
     times: Vec<DirectoryTimes>,
 }
 
@@ -81,7 +99,7 @@ impl Layer {
             });
             return Ok(());
         };
-        if name.starts_with(whiteout::PREFIX) {
+        if name.starts_with(whiteout::PREFIX) && !self.plain {
             return self.whiteout(parent, name);
         }
         if header.kind == EntryKind::HardLink {
@@ -152,6 +170,12 @@ impl Layer {
         };
         match FileType::from_raw_mode(found.st_mode) {
             FileType::Directory if for_directory => return Ok(Existing::Directory),
+            kind if self.plain && (for_directory || kind == FileType::Directory) => {
+                return Err(Kind::FailedPrecondition.error(match for_directory {
+                    true => "cannot overwrite non-directory with directory",
+                    false => "cannot overwrite directory with non-directory",
+                }));
+            }
             FileType::Directory => {
                 dirs::remove_tree(dir, name)?;
                 // Descriptors of what was below it lead nowhere now.

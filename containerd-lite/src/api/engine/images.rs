@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::Messages;
+use super::registries::credentials;
 use crate::api::status::to_status;
 
 /// Bytes of an archive between the client and the import; then the client waits.
@@ -21,7 +22,8 @@ pub(super) async fn pull(
     engine: &Engine,
     request: wire::PullImageRequest,
 ) -> Result<Messages<wire::PullImageResponse>> {
-    let news = engine::pull::pull(engine, &request.reference, &request.platform)?;
+    let credentials = request.auth.and_then(credentials);
+    let news = engine::pull::pull(engine, &request.reference, &request.platform, credentials)?;
     Ok(Box::pin(
         ReceiverStream::new(news).map(|news| news.map(told).map_err(to_status)),
     ))

@@ -3,10 +3,12 @@
 
 mod build;
 mod containers;
+mod copies;
 mod events;
 mod host_config;
 mod images;
 mod networks;
+mod registries;
 mod sessions;
 mod version;
 mod volumes;
@@ -52,6 +54,25 @@ impl wire::engine_server::Engine for EngineApi {
         answer(images::pull(&self.0, request.into_inner()).await)
     }
 
+    type PushImageStream = Messages<wire::PushImageResponse>;
+    async fn push_image(
+        &self,
+        request: Request<wire::PushImageRequest>,
+    ) -> Answer<Self::PushImageStream> {
+        answer(registries::push(&self.0, request.into_inner()).await)
+    }
+
+    async fn login(&self, request: Request<wire::LoginRequest>) -> Answer<wire::LoginResponse> {
+        answer(registries::login(&self.0, request.into_inner()).await)
+    }
+
+    async fn search_images(
+        &self,
+        request: Request<wire::SearchImagesRequest>,
+    ) -> Answer<wire::SearchImagesResponse> {
+        answer(registries::search(&self.0, request.into_inner()).await)
+    }
+
     async fn load_images(
         &self,
         request: Request<Streaming<wire::LoadImagesRequest>>,
@@ -72,6 +93,32 @@ impl wire::engine_server::Engine for EngineApi {
         answer(rows.map(|rows| wire::InspectResponse {
             json: rows.to_string(),
         }))
+    }
+
+    type SaveImagesStream = Messages<wire::Chunk>;
+    async fn save_images(
+        &self,
+        request: Request<wire::SaveImagesRequest>,
+    ) -> Answer<Self::SaveImagesStream> {
+        let wire::SaveImagesRequest { names, platform } = request.into_inner();
+        let saved = engine::images::save_images(&self.0, &names, &platform).await;
+        answer(saved.map(copies::chunks))
+    }
+
+    async fn import_image(
+        &self,
+        request: Request<Streaming<wire::ImportImageRequest>>,
+    ) -> Answer<wire::CommitContainerResponse> {
+        answer(copies::import(&self.0, request.into_inner()).await)
+    }
+
+    async fn prune_images(
+        &self,
+        request: Request<wire::PruneRequest>,
+    ) -> Answer<wire::PruneResponse> {
+        let wire::PruneRequest { all, filters } = request.into_inner();
+        let pruned = engine::images::prune_images(&self.0, all, &filters).await;
+        answer(pruned.map(volumes::pruned))
     }
 
     async fn list_images(
@@ -215,6 +262,38 @@ impl wire::engine_server::Engine for EngineApi {
         request: Request<wire::CommitContainerRequest>,
     ) -> Answer<wire::CommitContainerResponse> {
         answer(containers::commit(&self.0, request.into_inner()).await)
+    }
+
+    async fn diff_container(
+        &self,
+        request: Request<wire::ContainerRequest>,
+    ) -> Answer<wire::DiffContainerResponse> {
+        answer(copies::diff(&self.0, &request.into_inner().container).await)
+    }
+
+    type ExportContainerStream = Messages<wire::Chunk>;
+    async fn export_container(
+        &self,
+        request: Request<wire::ContainerRequest>,
+    ) -> Answer<Self::ExportContainerStream> {
+        let exported = engine::diff::export(&self.0, &request.into_inner().container);
+        answer(exported.map(copies::chunks))
+    }
+
+    async fn stat_path(&self, request: Request<wire::StatPathRequest>) -> Answer<wire::PathStat> {
+        answer(copies::stat(&self.0, request.into_inner()).await)
+    }
+
+    type CopyFromStream = Messages<wire::CopyFromResponse>;
+    async fn copy_from(
+        &self,
+        request: Request<wire::CopyFromRequest>,
+    ) -> Answer<Self::CopyFromStream> {
+        answer(copies::copy_from(&self.0, request.into_inner()).await)
+    }
+
+    async fn copy_to(&self, request: Request<Streaming<wire::CopyToRequest>>) -> Answer<()> {
+        answer(copies::copy_to(&self.0, request.into_inner()).await)
     }
 
     async fn create_volume(

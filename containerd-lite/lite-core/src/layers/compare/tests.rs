@@ -1,6 +1,5 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::Path;
 
 use super::*;
 use crate::layers::tar::Reader;
@@ -233,8 +232,8 @@ fn changes(stack: &Stack, stubs: &[&str]) -> Vec<String> {
     let dirs = stack.dirs();
     let stubs: Vec<String> = stubs.iter().map(|&path| path.to_owned()).collect();
     let rules = Rules {
-        latest: None,
         stubs: &stubs,
+        ..Rules::default()
     };
     let mut archive = Vec::new();
     let entries = compare(&dirs[1..], &dirs, rules, &mut archive).unwrap();
@@ -302,4 +301,30 @@ fn what_was_made_to_mount_on_is_no_change_unless_it_was_filled() {
     let mut got = changes(&stack, &stubs);
     got.sort_by_key(|line| want.iter().position(|wanted| wanted == line));
     assert_eq!(got, want);
+}
+
+#[test]
+fn files_go_into_a_plain_archive_under_another_name() {
+    let mut stack = Stack::new();
+    let dir = stack.layer();
+    fs::create_dir(dir.join("sub")).unwrap();
+    fs::write(dir.join("sub/.wh.file"), "text").unwrap();
+    symlink("sub", dir.join("link")).unwrap();
+    let packed = |prefix: &str| {
+        let mut bytes = Vec::new();
+        pack_directory(&dir, prefix.as_bytes(), &mut bytes).unwrap();
+        listed(&bytes)
+    };
+    assert_eq!(packed(""), ["link -> sub", "sub/", "sub/.wh.file"]);
+    assert_eq!(
+        packed("x"),
+        ["x/", "x/link -> sub", "x/sub/", "x/sub/.wh.file"]
+    );
+    let one = |name: &str| {
+        let mut bytes = Vec::new();
+        pack_entry(&dir, name.as_bytes(), b"y", &mut bytes).map(|()| listed(&bytes))
+    };
+    assert_eq!(one("link").unwrap(), ["y -> sub"]);
+    assert_eq!(one("sub").unwrap(), ["y/", "y/.wh.file"]);
+    assert_eq!(one("none").unwrap_err().kind(), Kind::NotFound);
 }

@@ -188,7 +188,6 @@ fn files_are_copied_in_by_dockers_rules() {
             .exits(1)
             .fails_naming(&["must be a directory"]);
     }
-    stack.ctl(&["start", "rests"]).ok();
     stack.ctl(&["commit", "rests", "seen"]).ok();
     let look = "cd /; cat new dir/one dir/linked target fresh/sub/two dir/src/sub/two dir/sub/two; readlink aslink; readlink filelink; cat asfile; stat -c '%a %u %g' new owned";
     let want = "one\none\none\none\ntwo\ntwo\ntwo\none\ntarget\none\n604 0 0\n604 7 8\n";

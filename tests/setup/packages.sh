@@ -31,6 +31,7 @@ needs() {
 		docker.io|test|dockerd|real dockerd and its client, which run containers with runc-rs
 		podman|test|podman|real podman, another caller of runc-rs
 		iproute2|test|ip|gives those two a network of their own
+		strace|test|strace|kills the daemon at a system call, or fails the call
 		runc|test bench|runc|the runtime that runc-rs is compared with
 		iproute2|test|ip|makes the network devices that containers get
 		containernetworking-plugins|test|/usr/lib/cni/bridge|the plugins that the CNI client is tested with

@@ -24,6 +24,8 @@ pub enum Need {
     Podman,
     /// A criu that gets along with this kernel.
     Criu,
+    /// Debian's strace, which can end a program at a system call or fail it.
+    Strace,
 }
 
 impl Need {
@@ -37,6 +39,7 @@ impl Need {
                 ("containerd-shim-runc-v2", "containerd"),
             ],
             Self::Runc => &[("runc", "runc")],
+            Self::Strace => &[("strace", "strace")],
             Self::Dockerd => &[
                 ("dockerd", "docker.io"),
                 ("docker", "docker.io"),

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -115,25 +116,59 @@ impl Stack {
     /// # Panics
     /// When it does not; prints its log.
     pub fn start_daemon(&mut self) {
+        assert!(
+            self.start_daemon_under(&[]),
+            "containerd-lite was killed\n{}",
+            self.log()
+        );
+    }
+
+    /// Starts the daemon as an argument of the program `tracer[0]`, which must become it;
+    /// false when it was killed before it answered.
+    ///
+    /// # Panics
+    /// When it does not answer, or ends by itself; prints its log.
+    pub fn start_daemon_under(&mut self, tracer: &[&str]) -> bool {
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.log_path());
         let log = log.expect("the daemon's log can be written");
-        let daemon = self
-            .command(&repository::program("containerd-lite"))
+        let program = repository::program("containerd-lite");
+        let mut command = match tracer {
+            [] => self.command(&program),
+            [tracer, args @ ..] => {
+                let mut command = self.command(Path::new(tracer));
+                command.args(args).arg(&program);
+                command
+            }
+        };
+        let daemon = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
         let mut daemon = daemon.expect("containerd-lite can be run");
-        eventually("the daemon's socket", || {
-            if let Some(status) = daemon.try_wait().expect("a child can be waited for") {
-                panic!("containerd-lite ended with {status}\n{}", self.log());
+        let served = eventually("the daemon's socket", || {
+            match daemon.try_wait().expect("a child can be waited for") {
+                Some(status) if status.signal() == Some(Signal::SIGKILL as i32) => Some(false),
+                Some(status) => panic!("containerd-lite ended with {status}\n{}", self.log()),
+                None => UnixStream::connect(self.socket()).ok().map(|_| true),
             }
-            UnixStream::connect(self.socket()).ok()
         });
-        self.daemon = Some(daemon);
+        if served {
+            self.daemon = Some(daemon);
+        }
+        served
+    }
+
+    /// The running daemon's process id.
+    ///
+    /// # Panics
+    /// When none runs.
+    #[must_use]
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a daemon runs").id()
     }
 
     /// Kills the daemon as a crash would.

@@ -196,7 +196,8 @@ impl Containers {
 }
 
 fn check(container: &Container) -> Result<()> {
-    check_identifier(&container.id)?;
+    check_identifier(&container.id)
+        .map_err(|err| err.within("create container failed validation: container.ID"))?;
     if container.runtime.name.is_empty() {
         return Err(Kind::InvalidArgument.error(format!(
             "container {:?}: container.Runtime.Name must be set: invalid argument",

@@ -121,8 +121,11 @@ impl Core {
     pub fn open(config: CoreConfig) -> Result<Self> {
         make_dir(&config.root)?;
         let db = Database::open(&config.root.join("meta.db"))?;
-        // What an unpack that was killed has prepared is of no use to anybody.
-        Leases::new(db.clone()).end_labelled(crate::gc::OF_PROCESS)?;
+        // What an unpack or an import that was killed has prepared is of no use to
+        // anybody; what a pull has brought is, to the next one.
+        let leases = Leases::new(db.clone());
+        leases.end_labelled(crate::gc::OF_PROCESS)?;
+        leases.interrupt_all()?;
         let events = db.events().clone();
         let tasks = Tasks::new(config.tasks()?, events.clone());
         Ok(Self {
@@ -133,7 +136,7 @@ impl Core {
             snapshots: Snapshots::new(db.clone(), config.root.join("snapshots"))?,
             images: Images::new(db.clone()),
             containers: Containers::new(db.clone()),
-            leases: Leases::new(db.clone()),
+            leases,
             registry: registry::Client::new(config.registry.clone())
                 .map_err(crate::remote::plain)?,
             documents: Documents::new(db.clone()),

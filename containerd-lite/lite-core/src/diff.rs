@@ -217,7 +217,7 @@ fn between(
     options: &Options,
 ) -> Result<Made> {
     let packing = Packing::of(&options.media_type)?;
-    let made_up = format!("diff-{}", crate::unpack::unique());
+    let made_up = format!("diff-{}", crate::time::unique());
     let reference = match options.reference.as_str() {
         "" => made_up.as_str(),
         given => given,

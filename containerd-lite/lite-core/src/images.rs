@@ -247,6 +247,7 @@ fn remove(tx: &Connection, ns: &Namespace, name: &str) -> Result<()> {
     if gone == 0 {
         return Err(not_found(name));
     }
+    leases::end_interrupted(tx, ns, name)?;
     leases::release(tx, ns, "images", name)
 }
 

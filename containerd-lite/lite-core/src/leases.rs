@@ -16,6 +16,13 @@ use crate::namespace::Namespace;
 use crate::namespaces;
 use crate::time::to_nanos;
 
+/// The label of a pull's lease: of which image.
+const PULL: &str = "containerd-lite/pull";
+
+/// The same once that pull was interrupted: what it has brought is there for
+/// the next one.
+const INTERRUPTED: &str = "containerd-lite/interrupted-pull";
+
 /// Longest id of a lease.
 const MAX_ID_BYTES: usize = 255;
 
@@ -72,9 +79,89 @@ impl Leases {
         })
     }
 
+    /// Makes the lease `id` for a pull of `image`, or takes over the one of an
+    /// interrupted pull; returns the id of the one that holds.
+    pub(crate) fn begin_pull(
+        &self,
+        ns: &Namespace,
+        id: &str,
+        image: &str,
+        expiry: &str,
+    ) -> Result<String> {
+        let labels = Labels::from([
+            (crate::gc::EXPIRE.to_owned(), expiry.to_owned()),
+            (PULL.to_owned(), image.to_owned()),
+        ]);
+        check_labels(&labels)?;
+        self.db.write(|tx| {
+            namespaces::ensure(tx, ns)?;
+            if let Some(old) = interrupted(tx, ns, image)?.into_iter().next() {
+                relabel(tx, ns, &old, &labels)?;
+                return Ok(old);
+            }
+            tx.execute(
+                "INSERT INTO leases (namespace, id, labels, created_at) VALUES (?1, ?2, ?3, ?4)",
+                params![
+                    ns.as_str(),
+                    id,
+                    row::to_json(&labels),
+                    to_nanos(SystemTime::now())
+                ],
+            )?;
+            Ok(id.to_owned())
+        })
+    }
+
+    /// Leaves what the pull with this lease has brought to the next one. None is
+    /// no error.
+    pub(crate) fn interrupt(&self, ns: &Namespace, id: &str) -> Result<()> {
+        self.db.write(|tx| match find(tx, ns, id) {
+            Ok(lease) => set_interrupted(tx, ns, lease),
+            Err(err) if err.kind() == Kind::NotFound => Ok(()),
+            Err(err) => Err(err),
+        })
+    }
+
+    /// The same for every pull of every tenant: none is under way.
+    pub(crate) fn interrupt_all(&self) -> Result<()> {
+        self.db.write(|tx| {
+            let mut query = tx.prepare("SELECT namespace, id, labels, created_at FROM leases")?;
+            let leases = row::all(query.query([])?, |row| {
+                Ok((
+                    Namespace::parse(&row.get::<_, String>("namespace")?)?,
+                    read(row)?,
+                ))
+            })?;
+            leases
+                .into_iter()
+                .try_for_each(|(ns, lease)| set_interrupted(tx, &ns, lease))
+        })
+    }
+
+    /// Ends what interrupted pulls of `image` have left.
+    pub(crate) fn end_interrupted(&self, ns: &Namespace, image: &str) -> Result<()> {
+        let any = self
+            .db
+            .read(|tx| Ok(!interrupted(tx, ns, image)?.is_empty()))?;
+        if !any {
+            return Ok(());
+        }
+        self.db.write(|tx| end_interrupted(tx, ns, image))
+    }
+
+    /// Makes a lease. Without an id it gets one of its own.
+    ///
     /// # Errors
     /// AlreadyExists; InvalidArgument for the id or labels.
     pub fn create(&self, ns: &Namespace, id: &str, labels: &Labels) -> Result<Lease> {
+        let own;
+        let id = match id {
+            "" => {
+                own = crate::time::unique();
+                &own
+            }
+            id => id,
+        };
         check_id(id)?;
         check_labels(labels)?;
         let lease = Lease {
@@ -189,6 +276,44 @@ pub(crate) fn release(tx: &Connection, ns: &Namespace, kind: &str, id: &str) -> 
         "DELETE FROM lease_resources WHERE namespace = ?1 AND type = ?2 AND id = ?3",
     )?;
     delete.execute([ns.as_str(), kind, id])?;
+    Ok(())
+}
+
+/// Ends the leases of interrupted pulls of `image`.
+pub(crate) fn end_interrupted(tx: &Connection, ns: &Namespace, image: &str) -> Result<()> {
+    for id in interrupted(tx, ns, image)? {
+        tx.execute(
+            "DELETE FROM leases WHERE namespace = ?1 AND id = ?2",
+            [ns.as_str(), &id],
+        )?;
+    }
+    Ok(())
+}
+
+/// The leases of interrupted pulls of `image`.
+fn interrupted(tx: &Connection, ns: &Namespace, image: &str) -> Result<Vec<String>> {
+    let mut query = tx.prepare_cached(
+        "SELECT id FROM leases WHERE namespace = ?1 AND EXISTS (
+            SELECT 1 FROM json_each(labels) WHERE json_each.key = ?2 AND json_each.value = ?3)",
+    )?;
+    row::all(query.query([ns.as_str(), INTERRUPTED, image])?, |row| {
+        Ok(row.get("id")?)
+    })
+}
+
+fn set_interrupted(tx: &Connection, ns: &Namespace, mut lease: Lease) -> Result<()> {
+    let Some(image) = lease.labels.remove(PULL) else {
+        return Ok(());
+    };
+    lease.labels.insert(INTERRUPTED.to_owned(), image);
+    relabel(tx, ns, &lease.id, &lease.labels)
+}
+
+fn relabel(tx: &Connection, ns: &Namespace, id: &str, labels: &Labels) -> Result<()> {
+    tx.execute(
+        "UPDATE leases SET labels = ?3 WHERE namespace = ?1 AND id = ?2",
+        [ns.as_str(), id, &row::to_json(labels)],
+    )?;
     Ok(())
 }
 

@@ -12,9 +12,11 @@
 //! 5. Labels tell collection what refers to what.
 //! 6. Last of all the image gets its name.
 //!
-//! A pull that fails or whose future is dropped leaves blobs and partial
-//! ingests without a name: a later pull goes on with them, collection removes
-//! them. A full disk takes the partial ingests with it, as only that gives the
+//! A pull that is interrupted (its future dropped, the registry away, the
+//! process killed) leaves blobs and partial ingests without a name, and its
+//! lease: the next pull of the same name goes on with them and fetches nothing
+//! twice. One that fails for another reason leaves them to collection. A full
+//! disk takes the partial ingests with it, as only that gives the
 //! space back; so does a registry that sends other bytes than it promised.
 
 mod fetch;
@@ -121,13 +123,15 @@ async fn transfer(
         })
         .await;
     if let Some(image) = complete(core, ns, reference, &target, platform).await? {
+        let (leases, ns, name) = (core.leases.clone(), ns.clone(), image.name.clone());
+        blocking(move || leases.end_interrupted(&ns, &name)).await?;
         return Ok(Pulled {
             image,
             downloaded: false,
         });
     }
 
-    let lease = TransferLease::take(core, ns, "pull").await?;
+    let lease = TransferLease::of_pull(core, ns, reference.to_string()).await?;
     let fetch = Fetch {
         client,
         core,
@@ -138,11 +142,18 @@ async fn transfer(
         claims: std::sync::Arc::default(),
     };
     let brought = bring(&fetch, target, bytes, platform).await;
-    // Over before the outcome is told: a collection then finds what a failed
-    // pull has left.
-    let ended = lease.end().await;
-    let image = brought?;
-    ended?;
+    let image = match brought {
+        // The way there broke: what has come stays, and the next pull goes on.
+        Err(err) if err.kind() == Kind::Unavailable => return Err(err),
+        // Over before the outcome is told: a collection then finds what a failed
+        // pull has left.
+        brought => {
+            let ended = lease.end().await;
+            let image = brought?;
+            ended?;
+            image
+        }
+    };
     Ok(Pulled {
         image,
         downloaded: true,

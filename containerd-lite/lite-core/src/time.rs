@@ -1,5 +1,6 @@
 //! Times as the database keeps them: nanoseconds since 1970.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since 1970; times before it are 0.
@@ -11,6 +12,16 @@ pub(crate) fn to_nanos(time: SystemTime) -> i64 {
 /// The time `nanos` after 1970.
 pub(crate) fn from_nanos(nanos: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
+}
+
+/// A name made of the time: different for every call in this process, and most likely between two.
+pub(crate) fn unique() -> String {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
+    format!("{nanos}-{}", CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Reads the RFC 3339 form that expiry labels use, such as

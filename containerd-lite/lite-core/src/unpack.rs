@@ -15,8 +15,6 @@
 //! the topmost snapshot; when the process is killed, it ends at the next start.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::core::Core;
 use crate::digest::{Descriptor, Digest};
@@ -27,6 +25,7 @@ use crate::labels::Labels;
 use crate::layers::{self, Limits, Target};
 use crate::namespace::Namespace;
 use crate::snapshots::{Snapshots, TARGET_LABEL};
+use crate::time::unique;
 
 /// A layer's progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,16 +253,6 @@ fn empty(dir: &std::path::Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Different for every call in this process, and most likely between two.
-pub(crate) fn unique() -> String {
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
-    format!("{nanos}-{}", CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
 #[cfg(test)]

@@ -407,7 +407,10 @@ async fn a_dropped_pull_can_be_taken_up_again() {
         pulled = pull_hastily(&stores, &name, nobody()) => panic!("the server stalls: {pulled:?}"),
         () = async { while offset() < 100_000 { tokio::time::sleep(Duration::from_millis(5)).await } } => {}
     }
-    stores.wait_for_no_lease();
+    // Collection leaves alone what it has brought.
+    stores.wait_for_an_interrupted_pull(&format!("{name}:latest"));
+    gc::collect(&stores.core).expect("collect");
+    let before = server.seen().len();
 
     stalled.store(false, Ordering::SeqCst);
     let image = pull_hastily(&stores, &name, nobody())
@@ -418,6 +421,8 @@ async fn a_dropped_pull_can_be_taken_up_again() {
         server.seen().last().expect("requests").range_start(),
         Some(100_000)
     );
+    // Asked again: what the name stands for, and the rest of the layer.
+    assert_eq!(server.seen().len() - before, 2);
     assert!(stores.files_of(&image).read("noise").is_some());
     stores.wait_for_no_lease();
 }

@@ -74,6 +74,24 @@ impl Stores {
         panic!("a lease was left behind");
     }
 
+    /// Waits until what a pull of `image` has brought waits for the next one.
+    #[track_caller]
+    pub(crate) fn wait_for_an_interrupted_pull(&self, image: &str) {
+        for _ in 0..500 {
+            let leases = self.core.leases.list(&self.ns, &Filters::default());
+            let leases = leases.expect("leases");
+            let interrupted = leases.iter().any(|lease| {
+                let of = lease.labels.get("containerd-lite/interrupted-pull");
+                of.is_some_and(|of| of == image)
+            });
+            if interrupted {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("no lease of an interrupted pull of {image}");
+    }
+
     /// Whether this tenant has the blob.
     pub(crate) fn has(&self, digest: &Digest) -> bool {
         self.core.content.info(&self.ns, digest).is_ok()

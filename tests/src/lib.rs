@@ -14,11 +14,13 @@
 //! - [`stack`]: a private daemon with `ctl` and `ctr` against it.
 //! - [`kubelet`]: CRI's two services of it, as a kubelet calls them.
 //! - [`registry`], [`containerd`], [`bundle`]: the counterparts.
+//! - [`both`]: the same commands against a daemon of ours and real containerd.
 //! - [`enclosure`], [`dockerd`], [`podman`]: callers that would reach for
 //!   the machine's own network and directories, shut in.
 //! - [`mod@bench`]: the parts of the benchmark.
 
 pub mod bench;
+pub mod both;
 pub mod bundle;
 pub mod command;
 pub mod containerd;

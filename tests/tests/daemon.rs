@@ -296,3 +296,78 @@ fn a_second_daemon_is_kept_out() {
     command::run(&mut stack.command(&repository::program("containerd-lite"))).fails_naming(&[]);
     stack.ctl(&["ps"]).ok();
 }
+
+/// The answer to `GET path`: its head and its body.
+fn get(address: &str, path: &str) -> (String, String) {
+    use std::io::{Read as _, Write as _};
+    let mut stream = eventually("the metrics' port", || {
+        std::net::TcpStream::connect(address).ok()
+    });
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_owned(), body.to_owned())
+}
+
+/// The number that `body` has for `name`, with its labels.
+#[track_caller]
+fn number(body: &str, name: &str) -> f64 {
+    let line = body.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.unwrap_or_else(|| panic!("{name} in\n{body}"));
+    line.trim().parse().unwrap()
+}
+
+#[test]
+fn metrics_are_told_in_the_words_of_prometheus() {
+    let scratch_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = scratch_port.local_addr().unwrap().port();
+    drop(scratch_port);
+    // The test's own network, in which the port is as free.
+    let address = format!("127.0.0.1:{port}");
+    let mut stack = Stack::cold();
+    let script = format!("exec \"$0\" --metrics-address {address}");
+    assert!(stack.start_daemon_under(&["sh", "-c", &script]));
+    for path in ["/metrics", "/v1/metrics"] {
+        let (head, body) = get(&address, path);
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert!(
+            head.contains("Content-Type: text/plain; version=0.0.4"),
+            "{head}"
+        );
+        assert!(
+            number(&body, "process_resident_memory_bytes") > 1e6,
+            "{body}"
+        );
+        assert!(number(&body, "process_open_fds") > 3.0, "{body}");
+        assert!(number(&body, "process_cpu_seconds_total") >= 0.0, "{body}");
+        // Each has its help and its type, once.
+        for line in body.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            for what in ["HELP", "TYPE"] {
+                let head = format!("# {what} {name} ");
+                assert_eq!(body.matches(&head).count(), 1, "{head}\n{body}");
+            }
+        }
+    }
+    stack.load_busybox();
+    stack
+        .ctl(&["create", "--name", "counted", BUSYBOX, "true"])
+        .ok();
+    let (_, body) = get(&address, "/metrics");
+    for (name, least) in [
+        ("images", 1.0),
+        ("containers", 1.0),
+        ("snapshots", 2.0),
+        ("blobs", 3.0),
+        ("blob_bytes", 1e6),
+    ] {
+        let name = format!("containerd_lite_{name}{{namespace=\"default\"}}");
+        assert!(number(&body, &name) >= least, "{name}\n{body}");
+    }
+    stack.ctl(&["rm", "counted"]).ok();
+    let (_, body) = get(&address, "/metrics");
+    let containers = "containerd_lite_containers{namespace=\"default\"}";
+    assert_eq!(number(&body, containers), 0.0, "{body}");
+    assert!(get(&address, "/other").0.starts_with("HTTP/1.1 404 "));
+}

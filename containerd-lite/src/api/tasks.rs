@@ -5,8 +5,8 @@
 
 use lite_core::tasks::{ProcessState, Status as TaskStatus};
 use lite_core::{
-    AnyValue, Container, Containers, CreateTask, Deleted, Exit, Kind, Namespace, TaskIo, Tasks,
-    blocking,
+    AnyValue, Container, Containers, CreateTask, Deleted, Error, Exit, Kind, Namespace, TaskIo,
+    Tasks, blocking,
 };
 use prost::Message as _;
 use proto::containerd::runc::v1::ProcessDetails;
@@ -152,6 +152,16 @@ fn new_task(
     })
 }
 
+/// What a runtime reported, in the words that clients of containerd know.
+fn of_shim(err: Error) -> Error {
+    match err.kind() {
+        Kind::Unknown | Kind::ExecutableNotFound | Kind::ExecutableNotRunnable => {
+            err.within("failed to create shim task")
+        }
+        _ => err,
+    }
+}
+
 #[tonic::async_trait]
 impl wire::tasks_server::Tasks for TasksApi {
     async fn create(
@@ -163,7 +173,8 @@ impl wire::tasks_server::Tasks for TasksApi {
         let container_id = request.container_id.clone();
         let container = self.record(&ns, &container_id).await?;
         let task = new_task(container, request).map_err(to_status)?;
-        let pid = self.tasks.create(&ns, task).await.map_err(to_status)?;
+        let created = self.tasks.create(&ns, task).await;
+        let pid = created.map_err(|err| to_status(of_shim(err)))?;
         Ok(Response::new(wire::CreateTaskResponse {
             container_id,
             pid,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the programs in BIN_DIR against their peers and prints one table.
 #
-#   [BENCH_PEERS=ROOT] tests/bench/run.sh BIN_DIR [runtimes|shims|clients]
+#   [BENCH_PEERS=ROOT] tests/bench/run.sh BIN_DIR [runtimes|shims|clients|pulls]
 #
 # The peers are the installed ones (Debian's packages, on a fresh machine).
 # BENCH_PEERS names the root directory of another system with merged /usr, as
@@ -9,6 +9,9 @@
 # measured instead: its /usr is laid over ours, so that they run with their
 # own libraries and without anything in between. Our programs are static and
 # do not notice.
+#
+# BENCH_TMPFS=yes measures on a tmpfs laid over /tmp: for a machine whose disk
+# is busy with other things.
 #
 # Runs in a mount namespace of its own. crun refuses the hybrid layout (v1
 # controllers with cgroup v2 beside them), so there the v2 mount is taken
@@ -20,7 +23,7 @@ part=${2:-}
 here=$(cd "$(dirname "$0")" && pwd)
 if [ "$(id -u)" -ne 0 ]; then
 	echo 'bench: containers need root; going on with sudo'
-	exec sudo --preserve-env=BENCH_PEERS "$here/run.sh" "$bin" $part
+	exec sudo --preserve-env=BENCH_PEERS,BENCH_TMPFS "$here/run.sh" "$bin" $part
 fi
 if [ "${BENCH_NAMESPACE:-}" != yes ]; then
 	BENCH_NAMESPACE=yes exec unshare --mount --propagation private "$here/run.sh" "$bin" $part
@@ -31,6 +34,9 @@ if mountpoint -q "$hidden"; then
 	# crun takes the empty place for a hierarchy and makes directories there:
 	# in a place that goes with the namespace.
 	mount -t tmpfs tmpfs "$hidden"
+fi
+if [ "${BENCH_TMPFS:-}" = yes ]; then
+	mount -t tmpfs -o mode=1777 tmpfs /tmp
 fi
 if [ -n "${BENCH_PEERS:-}" ]; then
 	mount --bind "$BENCH_PEERS/usr" /usr

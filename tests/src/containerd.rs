@@ -80,6 +80,12 @@ impl Containerd {
         &self.address
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// `ctr args…` against it, not yet run.
     #[must_use]
     pub fn ctr_command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {

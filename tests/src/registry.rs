@@ -107,12 +107,40 @@ impl Registry {
         self.copy(scratch, &format!("docker-archive:{archive}"), name, args)
     }
 
+    /// Puts a large `image` there, however long that takes.
+    ///
+    /// # Panics
+    /// As [`Registry::put`].
+    pub fn put_slowly(&self, scratch: &Scratch, image: &Image, name: &str) -> String {
+        let archive = scratch.text("put.tar");
+        fs::write(&archive, image.docker_archive(&["put:latest"]))
+            .expect("an archive can be written");
+        let (mut skopeo, digest) =
+            self.skopeo(scratch, &format!("docker-archive:{archive}"), name, &[]);
+        let status = skopeo.status().expect("skopeo can be run");
+        assert!(status.success(), "skopeo ended with {status}");
+        drop(fs::remove_file(archive));
+        read_digest(&digest)
+    }
+
     /// Puts there what `source` is in skopeo's words; see [`Registry::put`].
     ///
     /// # Panics
     /// When skopeo fails.
     #[track_caller]
     pub fn copy(&self, scratch: &Scratch, source: &str, name: &str, args: &[&str]) -> String {
+        let (mut skopeo, digest) = self.skopeo(scratch, source, name, args);
+        command::run(&mut skopeo).ok();
+        read_digest(&digest)
+    }
+
+    fn skopeo(
+        &self,
+        scratch: &Scratch,
+        source: &str,
+        name: &str,
+        args: &[&str],
+    ) -> (Command, PathBuf) {
         let digest = scratch.path("put.digest");
         let mut skopeo = Command::new("skopeo");
         skopeo
@@ -126,11 +154,7 @@ impl Registry {
             .arg(&digest)
             .args(args)
             .args([source, &format!("docker://{}", self.reference(name))]);
-        command::run(&mut skopeo).ok();
-        fs::read_to_string(digest)
-            .expect("skopeo wrote the digest")
-            .trim()
-            .to_owned()
+        (skopeo, digest)
     }
 
     /// The manifest that the registry has under `repository` and `digest`.
@@ -167,4 +191,9 @@ impl Drop for Registry {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn read_digest(file: &std::path::Path) -> String {
+    let text = fs::read_to_string(file).expect("skopeo wrote the digest");
+    text.trim().to_owned()
 }

@@ -1,10 +1,10 @@
 //! The benchmark: our programs against their peers, in one table of ratios.
 //!
-//! `bench RESULTS_DIR [runtimes|shims|clients]`; see `tests/bench/run.sh`.
+//! `bench RESULTS_DIR [runtimes|shims|clients|pulls]`; see `tests/bench/run.sh`.
 //!
 //! 1. [`runtimes`] holds the contests between OCI runtimes, [`shims`] those
 //!    between shims under containerd, [`clients`] that between clients with
-//!    their daemons.
+//!    their daemons, [`pulls`] those around images and full stores.
 //! 2. [`report::table`] gives medians and ratios, and [`report::machine`]
 //!    says where it was; both are printed and kept beside the raw values.
 
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use nix::sys::prctl::set_child_subreaper;
 use serde_json::{Value, json};
 use tests::bench::contest::{Contest, Result};
-use tests::bench::{clients, report, runtimes, shims};
+use tests::bench::{clients, pulls, report, runtimes, shims};
 use tests::containerd::Containerd;
 use tests::image::Image;
 use tests::scratch::Scratch;
@@ -25,7 +25,7 @@ use tests::stack::{BUSYBOX, Stack};
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let Some((results, rest)) = args.split_first() else {
-        eprintln!("usage: bench RESULTS_DIR [runtimes|shims|clients]");
+        eprintln!("usage: bench RESULTS_DIR [runtimes|shims|clients|pulls]");
         return ExitCode::from(2);
     };
     if results == runtimes::PEAK_RSS {
@@ -52,6 +52,9 @@ fn main() -> ExitCode {
     }
     if wanted("clients") {
         hold_clients(&mut hold);
+    }
+    if wanted("pulls") {
+        hold_pulls(&mut hold);
     }
     match report::keep(Path::new(results), &report, &json!(raw)) {
         Ok(path) => println!("kept as {path}.txt, raw values in {path}.json"),
@@ -105,4 +108,19 @@ fn hold_clients(hold: &mut dyn FnMut(Contest<'_>)) {
     let stack = Stack::with_busybox();
     let containerd = with_busybox(&scratch);
     hold(clients::run(&stack, &containerd));
+}
+
+fn hold_pulls(hold: &mut dyn FnMut(Contest<'_>)) {
+    let pulls = pulls::Pulls::prepare();
+    println!("{}", pulls.described());
+    hold(pulls.idle_memory());
+    hold(pulls.whole());
+    hold(pulls.peak_memory());
+    hold(pulls.nothing_to_do());
+    drop(pulls);
+    let full = pulls::Full::prepare();
+    hold(full.start());
+    hold(full.list());
+    hold(full.floor());
+    hold(full.collection());
 }

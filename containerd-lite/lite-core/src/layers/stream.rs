@@ -1,8 +1,9 @@
 //! Decompression and digests, beside the writer.
 //!
-//! A thread reads the stored bytes, digests them, decompresses and digests the
-//! result, and hands it over in buffers. The queue is short: when the writer is
-//! slower, the reader waits.
+//! One thread reads the stored bytes, digests them and decompresses; a second one
+//! digests the result, as both together take longer than writing does. Buffers go
+//! from one to the next and to the writer. The queues are short: when the writer
+//! is slower, the others wait.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,8 +16,11 @@ use crate::error::{Kind, Result};
 
 const BUFFER: usize = 256 << 10;
 
-/// Buffers on the way: 2 MiB in all.
-const QUEUE: usize = 8;
+/// Buffers in each of the two queues: 2 MiB in all.
+const QUEUE: usize = 4;
+
+/// A buffer of the uncompressed stream, or why there are no more.
+type Piece = io::Result<Vec<u8>>;
 
 /// Runs `write` on the uncompressed stream of `input` and returns what the
 /// digests came to. More than `limit` uncompressed bytes are an error.
@@ -25,7 +29,8 @@ pub(super) fn digested(
     limit: u64,
     write: impl FnOnce(&mut Plain) -> Result<()>,
 ) -> Result<Applied> {
-    let (sender, receiver) = sync_channel(QUEUE);
+    let (sender, decompressed) = sync_channel(QUEUE);
+    let (forward, receiver) = sync_channel(QUEUE);
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
             let result = read(input, limit, &sender);
@@ -35,25 +40,44 @@ pub(super) fn digested(
             }
             result
         });
+        let hashing = scope.spawn(move || hash(&decompressed, &forward));
         let mut plain = Plain {
             receiver,
             buffer: Vec::new(),
             at: 0,
         };
         let written = write(&mut plain);
-        // A writer that stopped early must not leave the reader waiting.
+        // A writer that stopped early must not leave the others waiting.
         drop(plain);
-        let read = reading
-            .join()
-            .map_err(|_| Kind::Internal.error("layer reader"))?;
+        let gone = |_| Kind::Internal.error("layer reader");
+        let (read, diff_id) = (reading.join().map_err(gone)?, hashing.join().map_err(gone)?);
         written?;
-        read.map_err(super::stream_fault)
+        let (digest, size) = read.map_err(super::stream_fault)?;
+        Ok(Applied {
+            digest,
+            diff_id,
+            size,
+        })
     })
+}
+
+/// Digests what passes; ends when either side does.
+fn hash(decompressed: &Receiver<Piece>, forward: &SyncSender<Piece>) -> Digest {
+    let mut hasher = Sha256::new();
+    for piece in decompressed {
+        if let Ok(buffer) = &piece {
+            hasher.update(buffer);
+        }
+        if forward.send(piece).is_err() {
+            break;
+        }
+    }
+    Digest::from_hash(&hasher.finalize())
 }
 
 /// The uncompressed stream.
 pub(super) struct Plain {
-    receiver: Receiver<io::Result<Vec<u8>>>,
+    receiver: Receiver<Piece>,
     buffer: Vec<u8>,
     at: usize,
 }
@@ -98,23 +122,18 @@ impl<R: Read> Read for Digesting<R> {
     }
 }
 
-fn read(
-    input: impl Read,
-    limit: u64,
-    sender: &SyncSender<io::Result<Vec<u8>>>,
-) -> io::Result<Applied> {
+/// Decompresses `input` into `sender`; the digest of what was stored, and the
+/// size of what came of it.
+fn read(input: impl Read, limit: u64, sender: &SyncSender<Piece>) -> io::Result<(Digest, u64)> {
     let mut stored = Digesting {
         inner: input,
         hasher: Sha256::new(),
     };
     let mut source = BufReader::with_capacity(BUFFER, &mut stored);
     let magic = source.fill_buf()?;
-    let (diff_id, size) = if magic.starts_with(&[0x1f, 0x8b]) {
-        forward(
-            flate2::bufread::MultiGzDecoder::new(&mut source),
-            limit,
-            sender,
-        )?
+    let size = if magic.starts_with(&[0x1f, 0x8b]) {
+        let plain = flate2::bufread::MultiGzDecoder::new(&mut source);
+        forward(plain, limit, sender)?
     } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         forward(zstd::Decoder::with_buffer(&mut source)?, limit, sender)?
     } else {
@@ -122,24 +141,16 @@ fn read(
     };
     // Bytes behind the compressed stream belong to the blob's digest.
     io::copy(&mut source, &mut io::sink())?;
-    Ok(Applied {
-        digest: Digest::from_hash(&stored.hasher.finalize()),
-        diff_id,
-        size,
-    })
+    Ok((Digest::from_hash(&stored.hasher.finalize()), size))
 }
 
-fn forward(
-    mut plain: impl Read,
-    limit: u64,
-    sender: &SyncSender<io::Result<Vec<u8>>>,
-) -> io::Result<(Digest, u64)> {
-    let (mut hasher, mut size) = (Sha256::new(), 0_u64);
+fn forward(mut plain: impl Read, limit: u64, sender: &SyncSender<Piece>) -> io::Result<u64> {
+    let mut size = 0_u64;
     loop {
         let mut buffer = Vec::with_capacity(BUFFER);
         (&mut plain).take(BUFFER as u64).read_to_end(&mut buffer)?;
         if buffer.is_empty() {
-            return Ok((Digest::from_hash(&hasher.finalize()), size));
+            return Ok(size);
         }
         size += buffer.len() as u64;
         if size > limit {
@@ -148,7 +159,6 @@ fn forward(
                 format!("the layer has more than {limit} bytes uncompressed"),
             ));
         }
-        hasher.update(&buffer);
         if sender.send(Ok(buffer)).is_err() {
             return Err(io::Error::new(
                 io::ErrorKind::BrokenPipe,

@@ -6,7 +6,8 @@
 //! by one writer at a time, survives a restart and resumes where it was. On
 //! commit it is synced, verified and renamed into place before the record says
 //! that the blob exists, so a record never lacks its file. Files without a
-//! record are litter of an unclean end and go when the store opens.
+//! record are litter of an unclean end and go when the store opens; a record
+//! whose file a broken disk has lost goes as well, and is named.
 
 mod ingest;
 
@@ -115,10 +116,10 @@ impl ContentStore {
             removal: RwLock::default(),
         };
         for dir in [shared.blobs(), shared.ingests()] {
-            fs::create_dir_all(&dir).op(|| format!("make {}", dir.display()))?;
+            make_to_last(&dir)?;
         }
         let store = Self(Arc::new(shared));
-        store.remove_litter()?;
+        store.repair()?;
         Ok(store)
     }
 
@@ -337,7 +338,10 @@ impl ContentStore {
         remove_if_there(&self.0.ingest(id))
     }
 
-    fn remove_litter(&self) -> Result<()> {
+    /// Brings files and records together: files without a record go, and so do
+    /// records of blobs without a file, as a power cut on some file systems
+    /// leaves them. What such a blob was part of is fetched again by a pull.
+    fn repair(&self) -> Result<()> {
         let (blobs, ingests): (HashSet<String>, HashSet<String>) = self.0.db.read(|tx| {
             let mut blobs = tx.prepare("SELECT DISTINCT substr(digest, 8) FROM blobs")?;
             let mut ingests = tx.prepare("SELECT CAST(id AS TEXT) FROM ingests")?;
@@ -350,20 +354,44 @@ impl ContentStore {
                     .collect(),
             ))
         })?;
-        for (dir, known) in [(self.0.blobs(), blobs), (self.0.ingests(), ingests)] {
-            for entry in fs::read_dir(&dir).op(|| format!("list {}", dir.display()))? {
-                let entry = entry.op(|| format!("list {}", dir.display()))?;
-                if !entry
-                    .file_name()
-                    .to_str()
-                    .is_some_and(|name| known.contains(name))
-                {
+        let there = self.remove_litter(&self.0.blobs(), &blobs)?;
+        let begun = self.remove_litter(&self.0.ingests(), &ingests)?;
+        for id in ingests.difference(&begun) {
+            // Its end or its beginning was cut short: there is nothing to go on with.
+            self.0.db.write(|tx| ingest::forget_id(tx, id))?;
+        }
+        for hex in blobs.difference(&there) {
+            tracing::warn!(digest = %format!("sha256:{hex}"), "a blob's file is gone; a pull of what needs it fetches it again");
+            let digest = Digest::parse(&format!("sha256:{hex}"))?;
+            self.0.db.write(|tx| {
+                let mut query = tx.prepare("SELECT namespace FROM blobs WHERE digest = ?1")?;
+                let owners = row::all(query.query([digest.as_str()])?, |row| {
+                    Namespace::parse(&row.get::<_, String>("namespace")?)
+                })?;
+                owners
+                    .iter()
+                    .try_for_each(|owner| forget_blob(tx, owner, &digest))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Removes the files of `dir` whose names are not `known`; returns the others.
+    fn remove_litter(&self, dir: &Path, known: &HashSet<String>) -> Result<HashSet<String>> {
+        let mut there = HashSet::new();
+        for entry in fs::read_dir(dir).op(|| format!("list {}", dir.display()))? {
+            let entry = entry.op(|| format!("list {}", dir.display()))?;
+            match entry.file_name().into_string() {
+                Ok(name) if known.contains(&name) => {
+                    there.insert(name);
+                }
+                _ => {
                     tracing::info!(path = %entry.path().display(), "removing a file that has no record");
                     remove_if_there(&entry.path())?;
                 }
             }
         }
-        Ok(())
+        Ok(there)
     }
 }
 
@@ -421,6 +449,19 @@ fn read_info(row: &Row<'_>) -> Result<ContentInfo> {
         updated_at: from_nanos(row.get("updated_at")?),
         labels: row::labels(row, "labels")?,
     })
+}
+
+/// Makes a directory and its parents, so that a power cut does not take them away
+/// with the blobs in them.
+fn make_to_last(dir: &Path) -> Result<()> {
+    let context = || format!("make {}", dir.display());
+    fs::create_dir_all(dir).op(context)?;
+    for parent in dir.ancestors().skip(1).take(3) {
+        File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .op(context)?;
+    }
+    Ok(())
 }
 
 /// Removes a file and returns its size; 0 if there was none.

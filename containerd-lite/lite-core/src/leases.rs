@@ -67,15 +67,21 @@ impl Leases {
         Self { db }
     }
 
-    /// Ends the leases that have the label `label`, in every tenant.
+    /// Ends the leases that have the label `label`, in every tenant, and with
+    /// them the ingests that nobody else holds: nobody will go on with those.
     pub(crate) fn end_labelled(&self, label: &str) -> Result<()> {
         self.db.write(|tx| {
-            let labelled = "SELECT 1 FROM json_each(labels) WHERE json_each.key = ?1";
-            tx.execute(
-                &format!("DELETE FROM leases WHERE EXISTS ({labelled})"),
-                [label],
+            let mut query = tx.prepare(
+                "SELECT namespace, id FROM leases WHERE EXISTS (
+                    SELECT 1 FROM json_each(labels) WHERE json_each.key = ?1)",
             )?;
-            Ok(())
+            let labelled = row::all(query.query([label])?, |row| {
+                let ns = Namespace::parse(&row.get::<_, String>("namespace")?)?;
+                Ok((ns, row.get::<_, String>("id")?))
+            })?;
+            labelled
+                .into_iter()
+                .try_for_each(|(ns, id)| end_with_ingests(tx, &ns, &id))
         })
     }
 
@@ -281,12 +287,26 @@ pub(crate) fn release(tx: &Connection, ns: &Namespace, kind: &str, id: &str) -> 
 
 /// Ends the leases of interrupted pulls of `image`.
 pub(crate) fn end_interrupted(tx: &Connection, ns: &Namespace, image: &str) -> Result<()> {
-    for id in interrupted(tx, ns, image)? {
-        tx.execute(
-            "DELETE FROM leases WHERE namespace = ?1 AND id = ?2",
-            [ns.as_str(), &id],
-        )?;
-    }
+    interrupted(tx, ns, image)?
+        .iter()
+        .try_for_each(|id| end_with_ingests(tx, ns, id))
+}
+
+/// Ends a lease. The ingests that it alone has held are made as old as they can
+/// be, so that the next collection takes those that nobody writes.
+fn end_with_ingests(tx: &Connection, ns: &Namespace, id: &str) -> Result<()> {
+    tx.execute(
+        "UPDATE ingests SET started_at = 0 WHERE namespace = ?1 AND ref IN (
+            SELECT id FROM lease_resources l
+            WHERE l.namespace = ?1 AND l.lease = ?2 AND l.type = 'ingests' AND NOT EXISTS (
+                SELECT 1 FROM lease_resources o
+                WHERE o.namespace = ?1 AND o.type = 'ingests' AND o.id = l.id AND o.lease != ?2))",
+        [ns.as_str(), id],
+    )?;
+    tx.execute(
+        "DELETE FROM leases WHERE namespace = ?1 AND id = ?2",
+        [ns.as_str(), id],
+    )?;
     Ok(())
 }
 

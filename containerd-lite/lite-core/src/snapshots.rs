@@ -3,10 +3,12 @@
 //! A snapshot's files are `snapshots/<number>/fs`, with `work` beside it while
 //! it is active; the number is its row's and never used twice. The record is
 //! written first and removed first, so a directory without one is litter of an
-//! unclean end: `Snapshots::new` removes it. Nothing is mounted here;
+//! unclean end: `Snapshots::new` removes it, and mends a record whose directory a
+//! power cut has taken. Nothing is mounted here;
 //! callers get mount descriptions.
 
 mod disk;
+mod repair;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::time::SystemTime;
 use rusqlite::{Connection, Row, params};
 
 use crate::db::{Database, row};
-use crate::error::{Because as _, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::filter::{Fields, Filters, label_field};
 use crate::labels::{LabelUpdate, Labels, check_labels};
 use crate::leases;
@@ -144,7 +146,7 @@ impl Snapshots {
             root,
             has_index,
         };
-        shared.remove_litter()?;
+        shared.repair()?;
         Ok(Self {
             shared: Arc::new(shared),
             lease: None,
@@ -563,26 +565,6 @@ impl Shared {
             target: String::new(),
             options,
         }])
-    }
-
-    fn remove_litter(&self) -> Result<()> {
-        let known = self.db.read(|tx| {
-            let mut query = tx.prepare("SELECT CAST(number AS TEXT) FROM snapshots")?;
-            row::all(query.query([])?, |row| Ok(row.get::<_, String>(0)?))
-        })?;
-        let context = || format!("list {}", self.root.display());
-        for entry in std::fs::read_dir(&self.root).op(context)? {
-            let entry = entry.op(context)?;
-            if !entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| known.iter().any(|known| known == name))
-            {
-                tracing::info!(path = %entry.path().display(), "removing a snapshot's files that have no record");
-                disk::remove(&entry.path())?;
-            }
-        }
-        Ok(())
     }
 }
 

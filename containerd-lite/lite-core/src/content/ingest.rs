@@ -310,12 +310,6 @@ impl Ingest {
         {
             return Err(self.lost(err));
         }
-        let shared = self.store.0.clone();
-        let _placing = shared
-            .removal
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.place(&found)?;
         let now = SystemTime::now();
         let info = ContentInfo {
             digest: found,
@@ -324,13 +318,45 @@ impl Ingest {
             updated_at: now,
             labels: labels.clone(),
         };
-        let new = shared.db.write(|tx| self.record_blob(tx, &info))?;
+        let new = self.place_and_record(&info).inspect_err(|err| {
+            // What stays an ingest can be committed again.
+            if err.kind() != Kind::FailedPrecondition {
+                self.take_back(&info.digest);
+            }
+        })?;
         if new {
             let digest = info.digest.as_str();
-            shared.db.events().content_created(&self.ns, digest, held);
+            let events = self.store.0.db.events();
+            events.content_created(&self.ns, digest, held);
             return Ok(info);
         }
         Err(Kind::AlreadyExists.error(format!("content {}: already exists", info.digest)))
+    }
+
+    fn place_and_record(&self, info: &ContentInfo) -> Result<bool> {
+        let shared = &self.store.0;
+        let _placing = shared
+            .removal
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.place(&info.digest)?;
+        shared.db.write(|tx| self.record_blob(tx, info))
+    }
+
+    /// A commit that a broken disk has stopped half-way leaves a file that nobody
+    /// knows, unless another tenant has the same blob.
+    fn take_back(&self, digest: &Digest) {
+        let store = &self.store;
+        let removed = store.while_no_commit(|| {
+            let known = store.0.db.read(|tx| super::known_anywhere(tx, digest))?;
+            if !known {
+                store.remove_file(digest)?;
+            }
+            Ok(())
+        });
+        if let Err(also) = removed.and_then(|()| self.drop_bytes()) {
+            tracing::warn!(error = %crate::error::chain(&also), %digest, "cannot take a blob back");
+        }
     }
 
     /// Drops the ingest and its bytes.
@@ -486,6 +512,19 @@ pub(super) fn forget(tx: &Connection, ns: &Namespace, reference: &str) -> Result
         [ns.as_str(), reference],
     )?;
     leases::release(tx, ns, "ingests", reference)
+}
+
+/// The same for the ingest of this number.
+pub(super) fn forget_id(tx: &Connection, id: &str) -> Result<()> {
+    let mut query = tx.prepare_cached("SELECT namespace, ref FROM ingests WHERE id = ?1")?;
+    let found = row::first(query.query([id])?, |row| {
+        let ns = Namespace::parse(&row.get::<_, String>("namespace")?)?;
+        Ok((ns, row.get::<_, String>("ref")?))
+    })?;
+    match found {
+        Some((ns, reference)) => forget(tx, &ns, &reference),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn not_found(reference: &str) -> Error {

@@ -172,6 +172,40 @@ fn damage_on_disk_is_told_not_served() {
 }
 
 #[test]
+fn a_record_whose_file_is_gone_is_forgotten_when_the_store_opens() {
+    let (dir, content) = store();
+    let kept = put(&content, &ns("a"), b"kept");
+    let lost = put(&content, &ns("a"), b"lost");
+    let path = dir.path().join("content/blobs/sha256").join(lost.hex());
+    fs::remove_file(&path).unwrap();
+    drop(content);
+    let db = Database::open(&dir.path().join("meta.db")).unwrap();
+    let content = ContentStore::new(db, dir.path().join("content")).unwrap();
+    assert_eq!(
+        content.info(&ns("a"), &lost).unwrap_err().kind(),
+        Kind::NotFound
+    );
+    assert_eq!(content.read(&ns("a"), &kept, 10).unwrap(), b"kept");
+    assert_eq!(put(&content, &ns("a"), b"lost"), lost);
+}
+
+#[test]
+fn an_ingest_without_a_file_is_over_when_the_store_opens() {
+    let (dir, content) = store();
+    let mut kept = content.ingest(&ns("a"), None, "kept", None).unwrap();
+    kept.write(b"half").unwrap();
+    drop(kept);
+    drop(content.ingest(&ns("a"), None, "lost", None).unwrap());
+    fs::remove_file(dir.path().join("content/ingest/2")).unwrap();
+    drop(content);
+    let db = Database::open(&dir.path().join("meta.db")).unwrap();
+    let content = ContentStore::new(db, dir.path().join("content")).unwrap();
+    let lost = content.status(&ns("a"), "lost");
+    assert_eq!(lost.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(content.status(&ns("a"), "kept").unwrap().offset, 4);
+}
+
+#[test]
 fn a_full_disk_is_one_clear_error_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let small = dir.path().join("small");

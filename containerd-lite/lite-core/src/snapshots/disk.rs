@@ -30,13 +30,14 @@ pub(super) fn make(dir: &Path, like: Option<&Path>, work: bool) -> Result<()> {
         std::os::unix::fs::lchown(&files, Some(below.uid()), Some(below.gid())).op(context)?;
         fs::set_permissions(&files, Permissions::from_mode(below.mode() & 0o7777)).op(context)?;
     }
-    if work {
-        DirBuilder::new()
-            .mode(0o711)
-            .create(dir.join("work"))
-            .op(context)?;
-    }
-    Ok(())
+    if work { make_work(dir) } else { Ok(()) }
+}
+
+/// Makes `dir/work`, which overlay needs beside what is written.
+pub(super) fn make_work(dir: &Path) -> Result<()> {
+    let context = || format!("make snapshot directory {}", dir.display());
+    let work = dir.join("work");
+    DirBuilder::new().mode(0o711).create(work).op(context)
 }
 
 /// Removes a tree; none is no error. Returns the space it had.

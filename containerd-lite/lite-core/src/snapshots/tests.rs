@@ -148,3 +148,44 @@ fn removal_leaves_no_files_and_opening_removes_litter() {
             .is_dir()
     );
 }
+
+#[test]
+fn records_whose_directories_are_gone_are_mended_when_the_store_opens() {
+    let (dir, snapshots, ns) = store();
+    for (key, name, parent) in [
+        ("k1", "base", ""),
+        ("k2", "top", "base"),
+        ("k3", "alone", ""),
+    ] {
+        snapshots
+            .prepare(&ns, OVERLAYFS, key, parent, &none())
+            .unwrap();
+        snapshots
+            .commit(&ns, OVERLAYFS, name, key, &none())
+            .unwrap();
+    }
+    snapshots
+        .prepare(&ns, OVERLAYFS, "work", "base", &none())
+        .unwrap();
+    snapshots
+        .prepare(&ns, OVERLAYFS, "other", "base", &none())
+        .unwrap();
+    // All of a directory, its half, and what overlay needs besides.
+    for lost in ["2", "3/fs", "4/fs", "5/work"] {
+        fs::remove_dir_all(dir.path().join("snapshots").join(lost)).unwrap();
+    }
+    drop(snapshots);
+    let db = Database::open(&dir.path().join("meta.db")).unwrap();
+    let snapshots = Snapshots::new(db, dir.path().join("snapshots")).unwrap();
+    // Layers are forgotten, so that they are unpacked again.
+    for lost in ["top", "alone"] {
+        assert_eq!(kind(snapshots.stat(&ns, OVERLAYFS, lost)), Kind::NotFound);
+    }
+    assert!(snapshots.stat(&ns, OVERLAYFS, "base").is_ok());
+    let work = snapshots.mounts(&ns, OVERLAYFS, "work").unwrap();
+    let options = work[0].options.join(",");
+    assert!(options.contains("snapshots/4/work"), "{options}");
+    assert!(dir.path().join("snapshots/4/fs").is_dir());
+    assert!(dir.path().join("snapshots/4/work").is_dir());
+    assert!(dir.path().join("snapshots/5/work").is_dir());
+}

@@ -13,7 +13,10 @@
 //! - [`pty`]: a program on a terminal.
 //! - [`stack`]: a private daemon with `ctl` and `ctr` against it.
 //! - [`kubelet`]: CRI's two services of it, as a kubelet calls them.
+//! - [`stores`]: what a daemon's stores hold, against the disk.
+//! - [`write_log`]: what a power cut would leave of what was written.
 //! - [`registry`], [`containerd`], [`bundle`]: the counterparts.
+//! - [`proxy`]: a registry behind a counter that can break off.
 //! - [`both`]: the same commands against a daemon of ours and real containerd.
 //! - [`enclosure`], [`dockerd`], [`podman`]: callers that would reach for
 //!   the machine's own network and directories, shut in.
@@ -30,9 +33,12 @@ pub mod image;
 pub mod kubelet;
 pub mod need;
 pub mod podman;
+pub mod proxy;
 pub mod pty;
 pub mod registry;
 pub mod repository;
 pub mod scratch;
 pub mod stack;
+pub mod stores;
 pub mod tar;
+pub mod write_log;

@@ -303,9 +303,9 @@ fn get(address: &str, path: &str) -> (String, String) {
     let mut stream = eventually("the metrics' port", || {
         std::net::TcpStream::connect(address).ok()
     });
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    stream.read_to_string(&mut answer).expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     (head.to_owned(), body.to_owned())
 }
@@ -315,7 +315,7 @@ fn get(address: &str, path: &str) -> (String, String) {
 fn number(body: &str, name: &str) -> f64 {
     let line = body.lines().find_map(|line| line.strip_prefix(name));
     let line = line.unwrap_or_else(|| panic!("{name} in\n{body}"));
-    line.trim().parse().unwrap()
+    line.trim().parse().expect("a number")
 }
 
 #[test]

@@ -271,6 +271,7 @@ fn build(
             starter,
             console: console.into_fd(),
             proc: kernel::path::open_proc().context(|| "open /proc".to_owned())?,
+            pagemap: None,
             seccomp,
             first_closed: 3 + preserved,
             state: hook_state(spec, request.id.as_str(), 0, "created"),

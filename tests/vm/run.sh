@@ -133,7 +133,7 @@ fi
 run=$(mktemp -d "$target/vm-run.XXXXXX")
 trap '"${as_root[@]}" rm -rf "$run"' EXIT
 bins=(--workspace)
-[ $# -eq 0 ] || [[ " $*" == *' shim/'* ]] || bins=(--package=runc-rs)
+[ $# -eq 0 ] || [[ " $*" == *' shim/'* || " $*" == *' tests/'* ]] || bins=(--package=runc-rs)
 if ! "$cargo" build "${bins[@]}" --bins --quiet || ! fill "$run/disk" "$@"; then
 	echo 'vm: there is nothing to run' >&2
 	exit 1

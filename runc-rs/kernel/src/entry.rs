@@ -198,7 +198,15 @@ unsafe fn is(mut one: *const c_char, other: &'static CStr) -> bool {
 ///
 /// # Safety
 /// As the system call has it.
-unsafe fn call(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
+#[inline(always)]
+pub(crate) unsafe fn call(
+    number: libc::c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+) -> isize {
     let result: isize;
     // SAFETY: the kernel's calling convention; it changes rax, rcx and r11 and what the arguments point to.
     unsafe {

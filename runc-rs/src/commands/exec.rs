@@ -294,6 +294,7 @@ fn spawn(
         starter: Starter::Parent,
         console: console.into_fd(),
         proc: kernel::path::open_proc().context(|| "open /proc".to_owned())?,
+        pagemap: None,
         seccomp,
         first_closed: 3 + preserved,
         state: Vec::new(),

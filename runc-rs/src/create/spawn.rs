@@ -267,6 +267,7 @@ fn take_over(init: &Init<'_>, channel: Channel, joined: u64) -> ! {
             },
             console: dup_option(&init.console)?,
             proc: dup(&init.proc)?,
+            pagemap: None,
             seccomp: init.seccomp.clone(),
             times: init.times.clone(),
             first_closed: init.first_closed,

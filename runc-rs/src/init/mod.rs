@@ -24,6 +24,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use kernel::memory::Unwritten;
 use kernel::mount::Propagation;
 use kernel::path::Within;
 use nix::sys::signal::Signal;
@@ -117,6 +118,8 @@ pub(crate) struct Init<'a> {
     pub(crate) console: Option<OwnedFd>,
     /// The host's procfs, checked.
     pub(crate) proc: OwnedFd,
+    /// What this process's memory is made of; filled in by itself.
+    pub(crate) pagemap: Option<File>,
     pub(crate) seccomp: Option<Program>,
     /// Descriptors below this number survive exec.
     pub(crate) first_closed: u32,
@@ -156,6 +159,14 @@ impl Init<'_> {
             empty: None,
         };
         let mut channel = Some(channel);
+        // Later there may be no right to look at oneself any more. It is for saving memory only.
+        if matches!(self.starter, Starter::Fifo(_)) {
+            let own = Path::new("thread-self/pagemap");
+            let flags = nix::fcntl::OFlag::O_RDONLY.bits();
+            self.pagemap = kernel::path::open_in(self.proc.as_fd(), own, flags, 0, Within::Root)
+                .ok()
+                .map(File::from);
+        }
         if let Err(error) = kernel::process::cloexec_from(self.first_closed)
             .and_then(|()| kernel::process::dumpable(false))
         {
@@ -361,9 +372,10 @@ impl Init<'_> {
         match &self.starter {
             Starter::Fifo(fifo) => {
                 drop(open);
+                let unwritten = self.pagemap.take().map(|map| Unwritten::find(&map));
                 // It may wait for long: a pipe or a log of the caller's that it kept open would never end.
                 kernel::process::close_all_but(self.first_closed, fifo.as_fd())?;
-                wait_to_start(fifo.as_fd())?;
+                wait_to_start(fifo.as_fd(), &unwritten.unwrap_or_default())?;
             }
             Starter::Parent => {
                 open.await_go_on()?;
@@ -394,7 +406,7 @@ impl Init<'_> {
 }
 
 /// Waits for the byte from `start`. Meanwhile a signal ends this process as it would any other.
-fn wait_to_start(fifo: BorrowedFd<'_>) -> Applied {
+fn wait_to_start(fifo: BorrowedFd<'_>, unwritten: &Unwritten) -> Applied {
     // The container's filter may forbid this; the signals are then as the kernel has them.
     let _as_they_are = kernel::signals::end_on(&[
         Signal::SIGHUP,
@@ -402,13 +414,10 @@ fn wait_to_start(fifo: BorrowedFd<'_>) -> Applied {
         Signal::SIGQUIT,
         Signal::SIGTERM,
     ]);
-    // What is not given back is only more than need be.
-    let _kept = kernel::memory::release_unused();
-    let mut byte = [0];
-    if nix::unistd::read(fifo, &mut byte)? == 0 {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    match kernel::memory::read_byte_in_little_memory(fifo, unwritten)? {
+        Some(_) => Ok(()),
+        None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     }
-    Ok(())
 }
 
 /// Has the parent do what only it can, and waits until it has.

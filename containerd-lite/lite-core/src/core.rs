@@ -13,6 +13,7 @@ use crate::events::Events;
 use crate::images::Images;
 use crate::leases::Leases;
 use crate::namespaces::Namespaces;
+use crate::sandboxes::Sandboxes;
 use crate::shim::Launcher;
 use crate::snapshots::Snapshots;
 use crate::tasks::{Tasks, TasksConfig};
@@ -97,6 +98,8 @@ pub struct Core {
     pub snapshots: Snapshots,
     /// Container records.
     pub containers: Containers,
+    /// Sandbox records.
+    pub sandboxes: Sandboxes,
     /// Leases.
     pub leases: Leases,
     /// Talks to registries, anonymously.
@@ -137,6 +140,7 @@ impl Core {
             images: Images::new(db.clone()),
             containers: Containers::new(db.clone()),
             leases,
+            sandboxes: Sandboxes::new(db.clone()),
             registry: registry::Client::new(config.registry.clone())
                 .map_err(crate::remote::plain)?,
             documents: Documents::new(db.clone()),

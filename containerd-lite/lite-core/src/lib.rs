@@ -35,6 +35,7 @@ mod namespaces;
 pub mod pull;
 pub mod push;
 mod remote;
+mod sandboxes;
 pub mod seccomp;
 pub mod session;
 pub mod shim;
@@ -64,6 +65,7 @@ pub use namespaces::{NamespaceRecord, Namespaces};
 pub use registry::{
     Client as RegistryClient, Config as RegistryConfig, Credentials, Hit, Reference,
 };
+pub use sandboxes::{Sandbox, Sandboxes};
 pub use snapshots::{OVERLAYFS, SnapshotInfo, SnapshotKind, Snapshots, Usage};
 pub use tasks::{
     CreateTask, Deleted, Exit, ProcessEntry, ProcessState, Status, TaskIo, Tasks, TasksConfig,

@@ -57,11 +57,22 @@ pub struct Endpoint {
     pub stdin: Option<bool>,
 }
 
-/// A json-file log.
+/// The form of a log's lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Docker's, each a JSON object.
+    JsonFile,
+    /// Kubernetes', each with time, stream and tag; rotated by the kubelet.
+    Cri,
+}
+
+/// A log in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// Where it is.
     pub path: PathBuf,
+    /// How its lines look.
+    pub form: Form,
     /// It is rotated at this size.
     pub bytes: u64,
     /// So many files of it are kept.
@@ -74,8 +85,18 @@ impl Log {
     pub fn at(path: PathBuf) -> Self {
         Self {
             path,
+            form: Form::JsonFile,
             bytes: 10 << 20,
             files: 3,
+        }
+    }
+
+    /// A log for a kubelet, which rotates it.
+    #[must_use]
+    pub fn cri(path: PathBuf) -> Self {
+        Self {
+            form: Form::Cri,
+            ..Self::at(path)
         }
     }
 }
@@ -87,7 +108,12 @@ impl Endpoint {
         let mut parameters = Vec::new();
         if let Some(log) = &self.log {
             parameters.push(format!("log={}", escape(&log.path)));
-            parameters.push(format!("max-size={}&max-file={}", log.bytes, log.files));
+            match log.form {
+                Form::Cri => parameters.push("driver=cri".to_owned()),
+                Form::JsonFile => {
+                    parameters.push(format!("max-size={}&max-file={}", log.bytes, log.files));
+                }
+            }
         }
         if let Some(once) = self.stdin {
             parameters.push(format!("stdin={}", if once { "once" } else { "keep" }));

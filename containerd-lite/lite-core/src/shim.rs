@@ -22,6 +22,7 @@ pub use client::Shim;
 pub use endpoint::Endpoint;
 pub use launch::Launcher;
 pub use process::{Deleted, Exit, ProcessEntry, ProcessState, Status, TaskIo};
+pub use wire::runtime_options;
 pub(crate) use wire::with_runtime_root;
 
 /// The runtime used where none is named: our own shim with our own runtime.

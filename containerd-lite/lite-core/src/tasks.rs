@@ -26,7 +26,9 @@ use crate::error::{Error, Kind, Result};
 use crate::events::{Envelope, Events};
 use crate::labels::Labels;
 use crate::namespace::{Namespace, check_identifier};
-pub use crate::shim::{DEFAULT_RUNTIME, Deleted, Exit, ProcessEntry, ProcessState, Status, TaskIo};
+pub use crate::shim::{
+    DEFAULT_RUNTIME, Deleted, Exit, ProcessEntry, ProcessState, Status, TaskIo, runtime_options,
+};
 use crate::shim::{Launcher, event};
 use crate::values::{AnyValue, Mount};
 

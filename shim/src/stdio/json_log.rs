@@ -15,15 +15,6 @@ use prost_types::Timestamp;
 use super::lines::{Lines, Output};
 use super::uri::JsonLogUri;
 
-impl Output {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        }
-    }
-}
-
 /// An open log.
 pub(crate) struct JsonLog {
     path: PathBuf,

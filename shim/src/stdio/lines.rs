@@ -15,6 +15,16 @@ pub(crate) enum Output {
     Stderr,
 }
 
+impl Output {
+    /// Its name in a log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
 /// The unfinished line of each output.
 #[derive(Debug, Default)]
 pub(super) struct Lines {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 
+use super::cri_log::CriLog;
 use super::json_log::JsonLog;
 use super::lines::Output;
 use super::remote::{Kind, Remote};
@@ -19,6 +20,7 @@ pub(super) struct Log {
 enum Driver {
     None,
     Json(RefCell<JsonLog>),
+    Cri(RefCell<CriLog>),
     Remote(Remote),
 }
 
@@ -28,6 +30,7 @@ impl Log {
         let driver = match uri {
             LogUri::None => Driver::None,
             LogUri::Json(uri) => Driver::Json(RefCell::new(JsonLog::open(uri)?)),
+            LogUri::Cri(path) => Driver::Cri(RefCell::new(CriLog::open(path)?)),
             LogUri::Journald(uri) => Driver::Remote(Remote::new(Kind::Journald(uri.clone()))),
             LogUri::Syslog(uri) => Driver::Remote(Remote::new(Kind::Syslog(uri.clone()))),
         };
@@ -42,6 +45,7 @@ impl Log {
         match &self.driver {
             Driver::None => {}
             Driver::Json(log) => self.judge(log.borrow_mut().append(output, bytes)),
+            Driver::Cri(log) => self.judge(log.borrow_mut().append(output, bytes)),
             Driver::Remote(log) => log.append(output, bytes).await,
         }
     }
@@ -51,6 +55,7 @@ impl Log {
         match &self.driver {
             Driver::None => {}
             Driver::Json(log) => self.judge(log.borrow_mut().finish(output)),
+            Driver::Cri(log) => self.judge(log.borrow_mut().finish(output)),
             Driver::Remote(log) => log.finish(output).await,
         }
     }

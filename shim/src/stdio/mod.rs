@@ -21,6 +21,7 @@ mod remote;
 mod syslog;
 
 mod copy;
+mod cri_log;
 pub(crate) mod logger;
 mod session;
 

@@ -62,6 +62,8 @@ pub(crate) enum LogUri {
     None,
     /// In a file of JSON lines.
     Json(JsonLogUri),
+    /// In a file of Kubernetes' lines.
+    Cri(PathBuf),
     /// In systemd's journal.
     Journald(JournaldUri),
     /// With a syslog daemon, here or elsewhere.
@@ -289,6 +291,14 @@ impl Parameters {
                     max_file: self.max_file.unwrap_or(MAX_LOG_FILES).max(1),
                 }),
             },
+            Some("cri") => match self.log {
+                None => {
+                    return Err(Failure::invalid(format!(
+                        "driver cri in {uri:?} needs a log"
+                    )));
+                }
+                Some(path) => LogUri::Cri(path),
+            },
             Some("none") => LogUri::None,
             Some("journald") => LogUri::Journald(JournaldUri {
                 socket: self.socket.unwrap_or_else(|| JOURNAL_SOCKET.into()),
@@ -305,7 +315,7 @@ impl Parameters {
             }),
             Some(other) => {
                 return Err(Failure::invalid(format!(
-                    "driver {other:?} in {uri:?}: expected json-file, journald, syslog or none"
+                    "driver {other:?} in {uri:?}: expected json-file, cri, journald, syslog or none"
                 )));
             }
         })

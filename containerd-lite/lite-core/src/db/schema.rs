@@ -12,7 +12,7 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// `MIGRATIONS[n]` brings version n to n + 1. Never edit one that was
 /// released; append.
-const MIGRATIONS: &[&str] = &[V1, V2];
+const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE namespaces (
@@ -128,6 +128,30 @@ CREATE TABLE documents (
     name TEXT NOT NULL,
     value BLOB NOT NULL,
     PRIMARY KEY (namespace, kind, name)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Sandboxes: groups of containers, with documents of whoever made them.
+const V3: &str = "
+CREATE TABLE sandboxes (
+    namespace TEXT NOT NULL,
+    id TEXT NOT NULL,
+    runtime TEXT NOT NULL,
+    sandboxer TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (namespace, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sandbox_extensions (
+    namespace TEXT NOT NULL,
+    sandbox TEXT NOT NULL,
+    name TEXT NOT NULL,
+    type TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (namespace, sandbox, name),
+    FOREIGN KEY (namespace, sandbox) REFERENCES sandboxes (namespace, id) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -85,6 +85,12 @@ pub fn read(event: &AnyValue) -> Option<(String, Option<TaskEvent>)> {
     }
 }
 
+/// The container that an event about a task is about.
+#[must_use]
+pub fn container_of(event: &AnyValue) -> Option<String> {
+    read(event).map(|(container, _)| container)
+}
+
 /// The event that `process` of `container` has ended.
 #[must_use]
 pub fn exited(container: &str, process: &str, pid: u32, exit: Exit) -> AnyValue {

@@ -105,18 +105,35 @@ pub(super) fn process_entry(process: v1::ProcessInfo) -> ProcessEntry {
     }
 }
 
+/// The type of a runtime's options.
+const OPTIONS_TYPE: &str = "containerd.runc.v1.Options";
+
+/// Options of our shim: which runtime it calls (empty: ours), and whether
+/// systemd makes the cgroups.
+#[must_use]
+pub fn runtime_options(binary: &str, systemd_cgroup: bool) -> AnyValue {
+    let options = Options {
+        binary_name: binary.to_owned(),
+        systemd_cgroup,
+        ..Options::default()
+    };
+    AnyValue {
+        type_url: OPTIONS_TYPE.to_owned(),
+        value: options.encode_to_vec(),
+    }
+}
+
 /// `options` with `root` as runc's state directory unless they name one.
 /// Options of another type are left as they are.
 pub(crate) fn with_runtime_root(options: Option<AnyValue>, root: &str) -> AnyValue {
-    const TYPE: &str = "containerd.runc.v1.Options";
     let (type_url, mut decoded) = match options {
-        Some(given) if !given.type_url.ends_with(TYPE) => return given,
+        Some(given) if !given.type_url.ends_with(OPTIONS_TYPE) => return given,
         Some(given) => match Options::decode(given.value.as_slice()) {
             Ok(decoded) => (given.type_url, decoded),
             // The shim will say what is wrong with them.
             Err(_) => return given,
         },
-        None => (TYPE.to_owned(), Options::default()),
+        None => (OPTIONS_TYPE.to_owned(), Options::default()),
     };
     if decoded.root.is_empty() {
         root.clone_into(&mut decoded.root);

@@ -14,6 +14,16 @@ pub struct ResourceUsage {
     pub cpu_ns: u64,
     /// Bytes of memory, without file pages that can be dropped.
     pub memory: u64,
+    /// Bytes of memory, with file pages.
+    pub memory_total: u64,
+    /// Bytes of memory that belong to no file.
+    pub rss: u64,
+    /// Bytes in swap.
+    pub swap: u64,
+    /// Page faults.
+    pub faults: u64,
+    /// Those that had to wait for a disk.
+    pub major_faults: u64,
     /// The limit of it; what the kernel calls unlimited is larger than any
     /// machine.
     pub memory_limit: u64,
@@ -57,6 +67,16 @@ fn of_v1(metrics: v1::Metrics) -> ResourceUsage {
             .and_then(|cpu| cpu.usage)
             .map_or(0, |usage| usage.total),
         memory: used.usage.saturating_sub(memory.total_inactive_file),
+        memory_total: used.usage,
+        rss: memory.total_rss,
+        // On v1 the count of both.
+        swap: memory
+            .swap
+            .unwrap_or_default()
+            .usage
+            .saturating_sub(used.usage),
+        faults: memory.total_pg_fault,
+        major_faults: memory.total_pg_maj_fault,
         memory_limit: used.limit,
         pids: metrics.pids.map_or(0, |pids| pids.current),
         block_read: sum("read"),
@@ -72,6 +92,11 @@ fn of_v2(metrics: v2::Metrics) -> ResourceUsage {
             .cpu
             .map_or(0, |cpu| cpu.usage_usec.saturating_mul(1000)),
         memory: memory.usage.saturating_sub(memory.inactive_file),
+        memory_total: memory.usage,
+        rss: memory.anon,
+        swap: memory.swap_usage,
+        faults: memory.pgfault,
+        major_faults: memory.pgmajfault,
         memory_limit: memory.usage_limit,
         pids: metrics.pids.map_or(0, |pids| pids.current),
         block_read: io.iter().map(|entry| entry.rbytes).sum(),

@@ -8,6 +8,7 @@
 //! 3. [`Config::of`] puts them together: a flag or variable wins over the file,
 //!    and that over the default.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,8 @@ pub struct File {
     pub registry: RegistrySection,
     /// Where numbers are served.
     pub metrics: MetricsSection,
+    /// Kubernetes' pods.
+    pub cri: CriSection,
 }
 
 /// `[registry]`.
@@ -100,6 +103,38 @@ pub struct File {
 pub struct RegistrySection {
     /// Directories with `hosts.toml` and certificates by registry.
     pub config_path: Vec<PathBuf>,
+}
+
+/// `[cri]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CriSection {
+    /// Where networks of pods are configured; without any they are on a bridge
+    /// of the daemon's own.
+    pub cni_conf_dir: PathBuf,
+    /// Where CNI's plugins are, the first directory that has one counts.
+    pub cni_bin_dirs: Vec<PathBuf>,
+    /// Systemd makes the cgroups, as the kubelet must be told by RuntimeConfig.
+    pub systemd_cgroup: bool,
+    /// Where clients get streams of containers: an address and a port, of which
+    /// 0 is any that is free.
+    pub stream_address: SocketAddr,
+    /// Runtimes by the handler of their RuntimeClass: a path, or a program in
+    /// PATH.
+    pub runtimes: BTreeMap<String, String>,
+}
+
+impl Default for CriSection {
+    fn default() -> Self {
+        let program = |name: &str| (name.to_owned(), name.to_owned());
+        Self {
+            cni_conf_dir: PathBuf::from("/etc/cni/net.d"),
+            cni_bin_dirs: ["/opt/cni/bin", "/usr/lib/cni"].map(PathBuf::from).to_vec(),
+            systemd_cgroup: false,
+            stream_address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            runtimes: [program("runc"), program("crun")].into(),
+        }
+    }
 }
 
 /// `[metrics]`.
@@ -121,6 +156,7 @@ impl Default for File {
             runtime_path: Vec::new(),
             registry: RegistrySection::default(),
             metrics: MetricsSection::default(),
+            cri: CriSection::default(),
         }
     }
 }
@@ -190,6 +226,8 @@ pub struct Config {
     pub hosts_dirs: Vec<PathBuf>,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// Kubernetes' pods.
+    pub pods: CriSection,
 }
 
 impl Config {
@@ -233,6 +271,7 @@ impl Config {
             runtime_path,
             hosts_dirs: file.registry.config_path,
             metrics,
+            pods: file.cri,
         })
     }
 
@@ -252,6 +291,20 @@ impl Config {
             metrics: MetricsSection {
                 address: self.metrics.map(|at| at.to_string()).unwrap_or_default(),
             },
+            cri: self.pods.clone(),
+        }
+    }
+
+    /// What the pods' package is told.
+    #[must_use]
+    pub fn cri(&self) -> cri::CriConfig {
+        cri::CriConfig {
+            cgroup_parent: self.cgroup_parent.clone(),
+            cni_conf_dir: self.pods.cni_conf_dir.clone(),
+            cni_bin_dirs: self.pods.cni_bin_dirs.clone(),
+            runtimes: self.pods.runtimes.clone(),
+            systemd_cgroup: self.pods.systemd_cgroup,
+            stream_address: self.pods.stream_address,
         }
     }
 

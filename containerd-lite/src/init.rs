@@ -1,5 +1,6 @@
 //! The tiny init of `--init`: the daemon's own program, mounted into a
-//! container as `/sbin/docker-init`.
+//! container as `/sbin/docker-init`. Under the name `/pause` it is the first
+//! process of a pod whose containers share their processes, and runs nothing.
 //!
 //! 1. All signals are blocked, so that none is lost.
 //! 2. The command is started with the mask that the init was given.
@@ -19,6 +20,9 @@ use nix::unistd::Pid;
 /// The name under which the program is an init.
 pub const NAME: &str = "docker-init";
 
+/// The name under which it waits, without a command.
+pub const PAUSE: &str = "pause";
+
 /// Docker's exit codes for a program that is not there or cannot be run.
 const NOT_FOUND: u8 = 127;
 const NOT_RUNNABLE: u8 = 126;
@@ -26,15 +30,28 @@ const NOT_RUNNABLE: u8 = 126;
 /// Whether this process was started as a container's init.
 #[must_use]
 pub fn is_wanted(argv: &[OsString]) -> bool {
+    is_named(argv, NAME) || is_named(argv, PAUSE)
+}
+
+fn is_named(argv: &[OsString], wanted: &str) -> bool {
     argv.first()
         .and_then(|program| Path::new(program).file_name())
-        .is_some_and(|name| name == NAME)
+        .is_some_and(|name| name == wanted)
 }
 
 /// Runs the command in `argv`, after the program's name and `--`, and returns
 /// its exit code.
 #[must_use]
 pub fn run(argv: &[OsString]) -> u8 {
+    if is_named(argv, PAUSE) {
+        return match pause() {
+            Ok(()) => 0,
+            Err(err) => {
+                eprintln!("{PAUSE}: {err}");
+                NOT_RUNNABLE
+            }
+        };
+    }
     let words: Vec<&OsString> = argv
         .iter()
         .skip(1)
@@ -52,6 +69,20 @@ pub fn run(argv: &[OsString]) -> u8 {
                 io::ErrorKind::NotFound => NOT_FOUND,
                 _ => NOT_RUNNABLE,
             }
+        }
+    }
+}
+
+/// Takes the ends of orphans until it is told to end.
+fn pause() -> io::Result<()> {
+    let all = SigSet::all();
+    all.thread_block()?;
+    loop {
+        match all.wait()? {
+            // There is no command whose end would be told.
+            Signal::SIGCHLD => drop(reap(Pid::from_raw(0))?),
+            Signal::SIGTERM | Signal::SIGINT => return Ok(()),
+            _ => {}
         }
     }
 }
@@ -127,6 +158,7 @@ mod tests {
     #[test]
     fn it_is_known_by_the_name_it_was_started_under() {
         assert!(is_wanted(&words("/sbin/docker-init -- sh")));
+        assert!(is_wanted(&words("/pause")));
         assert!(!is_wanted(&words("/usr/bin/containerd-lite --help")));
         assert!(!is_wanted(&[]));
     }

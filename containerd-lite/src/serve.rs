@@ -53,7 +53,7 @@ pub async fn run(config: &Config) -> Result<(), StartError> {
     let engine = open_engine(config, &core).await?;
     let builder = engine::build::open(&engine).await;
     let builder = builder.map_err(|err| StartError::new("open the builder", err))?;
-    let cri = Cri::open(core.clone());
+    let cri = Cri::open(core.clone(), config.cri()).await;
     let cri = cri.map_err(|err| StartError::new("bring the pods in line", err))?;
     let introspection = IntrospectionApi::open(&config.root)
         .await

@@ -21,7 +21,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cni", &["kernel"]),
     ("streaming", &[]),
     ("engine", &["lite-core", "builder", "network", "kernel"]),
-    ("cri", &["lite-core", "network", "kernel", "cgroup"]),
+    (
+        "cri",
+        &["lite-core", "network", "cni", "streaming", "kernel"],
+    ),
     (
         "containerd-lite",
         &["proto", "ttrpc-wire", "lite-core", "engine", "cri"],

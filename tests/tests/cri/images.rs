@@ -3,10 +3,9 @@
 use proto::runtime::v1 as wire;
 use serde_json::json;
 use tests::image::Image;
-use tests::kubelet::{Kubelet, spec};
+use tests::kubelet::{self, Kubelet, spec};
 use tests::need::{self, Need};
 use tests::registry::{PASSWORD, Registry, USER};
-use tests::stack::Stack;
 use tonic::Code;
 
 fn status(kubelet: &Kubelet, typed: &str) -> Option<wire::Image> {
@@ -33,7 +32,7 @@ fn a_pulled_image_goes_by_tag_digest_and_id() {
     if need::skip(&[Need::Registry]) {
         return;
     }
-    let stack = Stack::start();
+    let stack = kubelet::stack();
     let kubelet = Kubelet::of(&stack);
     let registry = Registry::start(stack.scratch());
     let image = Image::busybox().with("User", json!("1002:5"));
@@ -79,7 +78,7 @@ fn a_tag_that_moved_on_leaves_the_old_image_until_it_is_removed() {
     if need::skip(&[Need::Registry]) {
         return;
     }
-    let stack = Stack::start();
+    let stack = kubelet::stack();
     let kubelet = Kubelet::of(&stack);
     let registry = Registry::start(stack.scratch());
     let tag = registry.reference("demo:1");
@@ -109,7 +108,7 @@ fn credentials_open_a_registry_and_wrong_ones_do_not() {
     if need::skip(&[Need::Registry]) {
         return;
     }
-    let stack = Stack::start();
+    let stack = kubelet::stack();
     let kubelet = Kubelet::of(&stack);
     let registry = Registry::guarded(stack.scratch());
     let login = format!("--dest-creds={USER}:{PASSWORD}");
@@ -149,7 +148,7 @@ fn a_reference_that_is_none_and_an_image_that_is_nowhere_are_told_apart() {
     if need::skip(&[Need::Registry]) {
         return;
     }
-    let stack = Stack::start();
+    let stack = kubelet::stack();
     let kubelet = Kubelet::of(&stack);
     let registry = Registry::start(stack.scratch());
     let pull = |name: &str| {
@@ -169,7 +168,7 @@ fn the_file_system_of_images_grows_with_them() {
     if need::skip(&[Need::Registry]) {
         return;
     }
-    let stack = Stack::start();
+    let stack = kubelet::stack();
     let kubelet = Kubelet::of(&stack);
     let registry = Registry::start(stack.scratch());
     registry.put(stack.scratch(), &Image::busybox(), "demo:1", &[]);

@@ -1,4 +1,11 @@
 //! Kubernetes' CRI: what a kubelet asks of containerd-lite, call by call.
 
+mod containers;
 mod images;
+mod logs;
+mod pods;
+mod restart;
+mod security;
+mod stats;
 mod status;
+mod streams;

@@ -1,13 +1,12 @@
 //! What the runtime says of itself.
 
 use proto::runtime::v1 as wire;
-use tests::kubelet::Kubelet;
-use tests::stack::Stack;
+use tests::kubelet::{self, Kubelet};
 use tonic::Code;
 
 #[test]
 fn it_tells_its_version_its_state_and_how_it_names_cgroups() {
-    let stack = Stack::start();
+    let stack = kubelet::stack();
     let kubelet = Kubelet::of(&stack);
     let version = kubelet.ok(kubelet.runtime().version(wire::VersionRequest::default()));
     assert_eq!(
@@ -39,7 +38,7 @@ fn it_tells_its_version_its_state_and_how_it_names_cgroups() {
 
 #[test]
 fn what_is_not_there_says_so() {
-    let stack = Stack::start();
+    let stack = kubelet::stack();
     let kubelet = Kubelet::of(&stack);
     let request = wire::CheckpointContainerRequest::default();
     let refused = kubelet.ask(kubelet.runtime().checkpoint_container(request));

@@ -1,4 +1,11 @@
-//! Kubernetes' CRI: [`images`] and [`runtime`], a service each.
+//! Kubernetes' CRI: [`images`] and [`runtime`], a service each; what is said of
+//! pods and containers is read and written by [`config`] and [`records`].
+
+mod config;
+mod records;
+
+mod events;
+mod stats;
 
 mod images;
 mod runtime;

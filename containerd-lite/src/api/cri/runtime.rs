@@ -1,13 +1,19 @@
 //! CRI's RuntimeService.
 
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
-use cri::Cri;
+use cri::containers::{self, ContainerFilter};
+use cri::pods::{self, PodFilter};
+use cri::record::ContainerState;
+use cri::urls::{self, Wanted};
+use cri::{Cri, handlers};
 use proto::runtime::v1 as wire;
 use proto::runtime::v1::runtime_service_server::RuntimeService;
 use tonic::{Request, Response, Status};
 
-use super::Messages;
+use super::{Messages, config, events, in_parts, nanos, records, stats};
+use crate::api::status::to_status;
 
 /// The version of the kubelet's side of the API; it has never been another.
 const KUBE_API: &str = "0.1.0";
@@ -24,6 +30,75 @@ impl CriRuntimeApi {
     pub fn new(cri: Cri) -> Self {
         Self { cri }
     }
+
+    fn pods(&self, filter: Option<wire::PodSandboxFilter>) -> Vec<wire::PodSandbox> {
+        let filter = filter.unwrap_or_default();
+        let ready = filter.state.map(|state| state.state());
+        let filter = PodFilter {
+            id: filter.id,
+            ready: ready.map(|state| state == wire::PodSandboxState::SandboxReady),
+            labels: filter.label_selector.into_iter().collect(),
+        };
+        let pods = pods::list(&self.cri, &filter);
+        pods.iter().map(|pod| records::pod(pod)).collect()
+    }
+
+    async fn stats_of_containers(
+        &self,
+        filter: Option<wire::ContainerStatsFilter>,
+    ) -> Vec<wire::ContainerStats> {
+        let filter = filter.unwrap_or_default();
+        let filter = ContainerFilter {
+            id: filter.id,
+            pod: filter.pod_sandbox_id,
+            state: Some(ContainerState::Running),
+            labels: filter.label_selector.into_iter().collect(),
+        };
+        let all = cri::stats::of_containers(&self.cri, &filter).await;
+        all.iter().map(stats::container).collect()
+    }
+
+    async fn stats_of_pods(
+        &self,
+        filter: Option<wire::PodSandboxStatsFilter>,
+    ) -> Vec<wire::PodSandboxStats> {
+        let filter = filter.unwrap_or_default();
+        let filter = PodFilter {
+            id: filter.id,
+            ready: None,
+            labels: filter.label_selector.into_iter().collect(),
+        };
+        let all = cri::stats::of_pods(&self.cri, &filter).await;
+        all.iter().map(stats::pod).collect()
+    }
+
+    fn containers(&self, filter: Option<wire::ContainerFilter>) -> Vec<wire::Container> {
+        let filter = filter.unwrap_or_default();
+        let state = filter.state.map(|state| state.state());
+        if state == Some(wire::ContainerState::ContainerUnknown) {
+            return Vec::new();
+        }
+        let filter = ContainerFilter {
+            id: filter.id,
+            pod: filter.pod_sandbox_id,
+            state: state.map(|state| match state {
+                wire::ContainerState::ContainerCreated => ContainerState::Created,
+                wire::ContainerState::ContainerRunning => ContainerState::Running,
+                _ => ContainerState::Exited,
+            }),
+            labels: filter.label_selector.into_iter().collect(),
+        };
+        let containers = containers::list(&self.cri, &filter);
+        containers
+            .iter()
+            .map(|one| records::container(one))
+            .collect()
+    }
+}
+
+/// A part of a request that cannot be left out.
+fn required<T>(part: Option<T>, what: &str) -> Result<T, Status> {
+    part.ok_or_else(|| Status::invalid_argument(format!("{what} is required")))
 }
 
 /// The answer of a method that is not there yet.
@@ -56,7 +131,8 @@ impl RuntimeService for CriRuntimeApi {
         &self,
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::StatusResponse>, Status> {
-        let conditions = self.cri.conditions().into_iter().map(|condition| {
+        let conditions = self.cri.conditions().await;
+        let conditions = conditions.into_iter().map(|condition| {
             let (status, reason, message) = match condition.fault {
                 None => (true, String::new(), String::new()),
                 Some((reason, message)) => (false, reason.to_owned(), message),
@@ -73,12 +149,25 @@ impl RuntimeService for CriRuntimeApi {
         } else {
             HashMap::new()
         };
+        let handlers = handlers::all(&self.cri).into_iter();
         Ok(Response::new(wire::StatusResponse {
             status: Some(wire::RuntimeStatus {
                 conditions: conditions.collect(),
             }),
             info,
-            ..wire::StatusResponse::default()
+            runtime_handlers: handlers
+                .map(|handler| wire::RuntimeHandler {
+                    name: handler.name,
+                    features: Some(wire::RuntimeHandlerFeatures {
+                        recursive_read_only_mounts: true,
+                        user_namespaces: false,
+                    }),
+                })
+                .collect(),
+            features: Some(wire::RuntimeFeatures {
+                supplemental_groups_policy: true,
+                user_namespaces_host_network: false,
+            }),
         }))
     }
 
@@ -88,7 +177,11 @@ impl RuntimeService for CriRuntimeApi {
     ) -> Result<Response<wire::RuntimeConfigResponse>, Status> {
         Ok(Response::new(wire::RuntimeConfigResponse {
             linux: Some(wire::LinuxRuntimeConfiguration {
-                cgroup_driver: wire::CgroupDriver::Cgroupfs.into(),
+                cgroup_driver: match self.cri.has_systemd_cgroups() {
+                    true => wire::CgroupDriver::Systemd,
+                    false => wire::CgroupDriver::Cgroupfs,
+                }
+                .into(),
             }),
         }))
     }
@@ -97,182 +190,292 @@ impl RuntimeService for CriRuntimeApi {
         &self,
         _: Request<wire::UpdateRuntimeConfigRequest>,
     ) -> Result<Response<wire::UpdateRuntimeConfigResponse>, Status> {
-        Err(absent("UpdateRuntimeConfig"))
+        // The addresses of pods are the plugins' to give, or the bridge's.
+        Ok(Response::new(wire::UpdateRuntimeConfigResponse {}))
     }
 
     async fn run_pod_sandbox(
         &self,
-        _: Request<wire::RunPodSandboxRequest>,
+        request: Request<wire::RunPodSandboxRequest>,
     ) -> Result<Response<wire::RunPodSandboxResponse>, Status> {
-        Err(absent("RunPodSandbox"))
+        let request = request.into_inner();
+        let config = config::pod(required(request.config, "config")?)?;
+        let ran = pods::run(&self.cri, config, request.runtime_handler).await;
+        let pod_sandbox_id = ran.map_err(to_status)?;
+        Ok(Response::new(wire::RunPodSandboxResponse {
+            pod_sandbox_id,
+        }))
     }
 
     async fn stop_pod_sandbox(
         &self,
-        _: Request<wire::StopPodSandboxRequest>,
+        request: Request<wire::StopPodSandboxRequest>,
     ) -> Result<Response<wire::StopPodSandboxResponse>, Status> {
-        Err(absent("StopPodSandbox"))
+        let id = request.into_inner().pod_sandbox_id;
+        pods::stop(&self.cri, &id).await.map_err(to_status)?;
+        Ok(Response::new(wire::StopPodSandboxResponse {}))
     }
 
     async fn remove_pod_sandbox(
         &self,
-        _: Request<wire::RemovePodSandboxRequest>,
+        request: Request<wire::RemovePodSandboxRequest>,
     ) -> Result<Response<wire::RemovePodSandboxResponse>, Status> {
-        Err(absent("RemovePodSandbox"))
+        let id = request.into_inner().pod_sandbox_id;
+        pods::remove(&self.cri, &id).await.map_err(to_status)?;
+        Ok(Response::new(wire::RemovePodSandboxResponse {}))
     }
 
     async fn pod_sandbox_status(
         &self,
-        _: Request<wire::PodSandboxStatusRequest>,
+        request: Request<wire::PodSandboxStatusRequest>,
     ) -> Result<Response<wire::PodSandboxStatusResponse>, Status> {
-        Err(absent("PodSandboxStatus"))
+        let request = request.into_inner();
+        let pod = pods::get(&self.cri, &request.pod_sandbox_id).map_err(to_status)?;
+        let of_pod = ContainerFilter {
+            pod: pod.id.clone(),
+            ..ContainerFilter::default()
+        };
+        let containers = containers::list(&self.cri, &of_pod);
+        let statuses = containers.iter().map(|one| records::container_status(one));
+        Ok(Response::new(wire::PodSandboxStatusResponse {
+            status: Some(records::pod_status(&pod)),
+            info: match request.verbose {
+                true => records::about_pod(&pod),
+                false => HashMap::new(),
+            },
+            containers_statuses: statuses.collect(),
+            timestamp: nanos(SystemTime::now()),
+        }))
     }
 
     async fn list_pod_sandbox(
         &self,
-        _: Request<wire::ListPodSandboxRequest>,
+        request: Request<wire::ListPodSandboxRequest>,
     ) -> Result<Response<wire::ListPodSandboxResponse>, Status> {
-        Err(absent("ListPodSandbox"))
+        let items = self.pods(request.into_inner().filter);
+        Ok(Response::new(wire::ListPodSandboxResponse { items }))
     }
 
     async fn stream_pod_sandboxes(
         &self,
-        _: Request<wire::StreamPodSandboxesRequest>,
+        request: Request<wire::StreamPodSandboxesRequest>,
     ) -> Result<Response<Self::StreamPodSandboxesStream>, Status> {
-        Err(absent("StreamPodSandboxes"))
+        let pods = self.pods(request.into_inner().filter);
+        let message = |pod_sandboxes| wire::StreamPodSandboxesResponse { pod_sandboxes };
+        Ok(Response::new(in_parts(pods, message)))
     }
 
     async fn create_container(
         &self,
-        _: Request<wire::CreateContainerRequest>,
+        request: Request<wire::CreateContainerRequest>,
     ) -> Result<Response<wire::CreateContainerResponse>, Status> {
-        Err(absent("CreateContainer"))
+        let request = request.into_inner();
+        let config = config::container(required(request.config, "config")?)?;
+        let made = containers::create(&self.cri, &request.pod_sandbox_id, config).await;
+        let container_id = made.map_err(to_status)?;
+        Ok(Response::new(wire::CreateContainerResponse {
+            container_id,
+        }))
     }
 
     async fn start_container(
         &self,
-        _: Request<wire::StartContainerRequest>,
+        request: Request<wire::StartContainerRequest>,
     ) -> Result<Response<wire::StartContainerResponse>, Status> {
-        Err(absent("StartContainer"))
+        let id = request.into_inner().container_id;
+        containers::start(&self.cri, &id).await.map_err(to_status)?;
+        Ok(Response::new(wire::StartContainerResponse {}))
     }
 
     async fn stop_container(
         &self,
-        _: Request<wire::StopContainerRequest>,
+        request: Request<wire::StopContainerRequest>,
     ) -> Result<Response<wire::StopContainerResponse>, Status> {
-        Err(absent("StopContainer"))
+        let request = request.into_inner();
+        // One that is negative means at once, as one of zero.
+        let timeout = u64::try_from(request.timeout).unwrap_or(0);
+        let stopped = containers::stop(&self.cri, &request.container_id, timeout).await;
+        stopped.map_err(to_status)?;
+        Ok(Response::new(wire::StopContainerResponse {}))
     }
 
     async fn remove_container(
         &self,
-        _: Request<wire::RemoveContainerRequest>,
+        request: Request<wire::RemoveContainerRequest>,
     ) -> Result<Response<wire::RemoveContainerResponse>, Status> {
-        Err(absent("RemoveContainer"))
+        let id = request.into_inner().container_id;
+        containers::remove(&self.cri, &id)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(wire::RemoveContainerResponse {}))
     }
 
     async fn list_containers(
         &self,
-        _: Request<wire::ListContainersRequest>,
+        request: Request<wire::ListContainersRequest>,
     ) -> Result<Response<wire::ListContainersResponse>, Status> {
-        Err(absent("ListContainers"))
+        let containers = self.containers(request.into_inner().filter);
+        Ok(Response::new(wire::ListContainersResponse { containers }))
     }
 
     async fn stream_containers(
         &self,
-        _: Request<wire::StreamContainersRequest>,
+        request: Request<wire::StreamContainersRequest>,
     ) -> Result<Response<Self::StreamContainersStream>, Status> {
-        Err(absent("StreamContainers"))
+        let containers = self.containers(request.into_inner().filter);
+        let message = |containers| wire::StreamContainersResponse { containers };
+        Ok(Response::new(in_parts(containers, message)))
     }
 
     async fn container_status(
         &self,
-        _: Request<wire::ContainerStatusRequest>,
+        request: Request<wire::ContainerStatusRequest>,
     ) -> Result<Response<wire::ContainerStatusResponse>, Status> {
-        Err(absent("ContainerStatus"))
+        let request = request.into_inner();
+        let found = containers::get(&self.cri, &request.container_id);
+        let found = found.map_err(to_status)?;
+        Ok(Response::new(wire::ContainerStatusResponse {
+            status: Some(records::container_status(&found)),
+            info: match request.verbose {
+                true => records::about_container(&found),
+                false => HashMap::new(),
+            },
+        }))
     }
 
     async fn update_container_resources(
         &self,
-        _: Request<wire::UpdateContainerResourcesRequest>,
+        request: Request<wire::UpdateContainerResourcesRequest>,
     ) -> Result<Response<wire::UpdateContainerResourcesResponse>, Status> {
-        Err(absent("UpdateContainerResources"))
+        let request = request.into_inner();
+        let limits = config::resources(required(request.linux, "linux")?);
+        let updated = containers::update(&self.cri, &request.container_id, limits).await;
+        updated.map_err(to_status)?;
+        Ok(Response::new(wire::UpdateContainerResourcesResponse {}))
     }
 
     async fn reopen_container_log(
         &self,
-        _: Request<wire::ReopenContainerLogRequest>,
+        request: Request<wire::ReopenContainerLogRequest>,
     ) -> Result<Response<wire::ReopenContainerLogResponse>, Status> {
-        Err(absent("ReopenContainerLog"))
+        let id = request.into_inner().container_id;
+        let reopened = containers::reopen_log(&self.cri, &id).await;
+        reopened.map_err(to_status)?;
+        Ok(Response::new(wire::ReopenContainerLogResponse {}))
     }
 
     async fn exec_sync(
         &self,
-        _: Request<wire::ExecSyncRequest>,
+        request: Request<wire::ExecSyncRequest>,
     ) -> Result<Response<wire::ExecSyncResponse>, Status> {
-        Err(absent("ExecSync"))
+        let request = request.into_inner();
+        let timeout = u64::try_from(request.timeout).ok().filter(|secs| *secs > 0);
+        let timeout = timeout.map(Duration::from_secs);
+        let ran = containers::exec_sync(&self.cri, &request.container_id, &request.cmd, timeout);
+        let output = ran.await.map_err(to_status)?;
+        Ok(Response::new(wire::ExecSyncResponse {
+            stdout: output.stdout,
+            stderr: output.stderr,
+            exit_code: output.code,
+        }))
     }
 
     async fn exec(
         &self,
-        _: Request<wire::ExecRequest>,
+        request: Request<wire::ExecRequest>,
     ) -> Result<Response<wire::ExecResponse>, Status> {
-        Err(absent("Exec"))
+        let request = request.into_inner();
+        let wanted = Wanted {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.tty,
+        };
+        let made = urls::exec(&self.cri, &request.container_id, request.cmd, wanted);
+        let url = made.map_err(to_status)?;
+        Ok(Response::new(wire::ExecResponse { url }))
     }
 
     async fn attach(
         &self,
-        _: Request<wire::AttachRequest>,
+        request: Request<wire::AttachRequest>,
     ) -> Result<Response<wire::AttachResponse>, Status> {
-        Err(absent("Attach"))
+        let request = request.into_inner();
+        let wanted = Wanted {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.tty,
+        };
+        let made = urls::attach(&self.cri, &request.container_id, wanted);
+        let url = made.map_err(to_status)?;
+        Ok(Response::new(wire::AttachResponse { url }))
     }
 
     async fn port_forward(
         &self,
-        _: Request<wire::PortForwardRequest>,
+        request: Request<wire::PortForwardRequest>,
     ) -> Result<Response<wire::PortForwardResponse>, Status> {
-        Err(absent("PortForward"))
+        let request = request.into_inner();
+        let made = urls::port_forward(&self.cri, &request.pod_sandbox_id, &request.port);
+        let url = made.map_err(to_status)?;
+        Ok(Response::new(wire::PortForwardResponse { url }))
     }
 
     async fn container_stats(
         &self,
-        _: Request<wire::ContainerStatsRequest>,
+        request: Request<wire::ContainerStatsRequest>,
     ) -> Result<Response<wire::ContainerStatsResponse>, Status> {
-        Err(absent("ContainerStats"))
+        let id = request.into_inner().container_id;
+        let measured = cri::stats::of_container(&self.cri, &id).await;
+        Ok(Response::new(wire::ContainerStatsResponse {
+            stats: Some(stats::container(&measured.map_err(to_status)?)),
+        }))
     }
 
     async fn list_container_stats(
         &self,
-        _: Request<wire::ListContainerStatsRequest>,
+        request: Request<wire::ListContainerStatsRequest>,
     ) -> Result<Response<wire::ListContainerStatsResponse>, Status> {
-        Err(absent("ListContainerStats"))
+        let stats = self.stats_of_containers(request.into_inner().filter).await;
+        Ok(Response::new(wire::ListContainerStatsResponse { stats }))
     }
 
     async fn stream_container_stats(
         &self,
-        _: Request<wire::StreamContainerStatsRequest>,
+        request: Request<wire::StreamContainerStatsRequest>,
     ) -> Result<Response<Self::StreamContainerStatsStream>, Status> {
-        Err(absent("StreamContainerStats"))
+        let stats = self.stats_of_containers(request.into_inner().filter).await;
+        let message = |container_stats| wire::StreamContainerStatsResponse { container_stats };
+        Ok(Response::new(in_parts(stats, message)))
     }
 
     async fn pod_sandbox_stats(
         &self,
-        _: Request<wire::PodSandboxStatsRequest>,
+        request: Request<wire::PodSandboxStatsRequest>,
     ) -> Result<Response<wire::PodSandboxStatsResponse>, Status> {
-        Err(absent("PodSandboxStats"))
+        let id = request.into_inner().pod_sandbox_id;
+        let measured = cri::stats::of_pod(&self.cri, &id).await;
+        Ok(Response::new(wire::PodSandboxStatsResponse {
+            stats: Some(stats::pod(&measured.map_err(to_status)?)),
+        }))
     }
 
     async fn list_pod_sandbox_stats(
         &self,
-        _: Request<wire::ListPodSandboxStatsRequest>,
+        request: Request<wire::ListPodSandboxStatsRequest>,
     ) -> Result<Response<wire::ListPodSandboxStatsResponse>, Status> {
-        Err(absent("ListPodSandboxStats"))
+        let stats = self.stats_of_pods(request.into_inner().filter).await;
+        Ok(Response::new(wire::ListPodSandboxStatsResponse { stats }))
     }
 
     async fn stream_pod_sandbox_stats(
         &self,
-        _: Request<wire::StreamPodSandboxStatsRequest>,
+        request: Request<wire::StreamPodSandboxStatsRequest>,
     ) -> Result<Response<Self::StreamPodSandboxStatsStream>, Status> {
-        Err(absent("StreamPodSandboxStats"))
+        let stats = self.stats_of_pods(request.into_inner().filter).await;
+        let message = |pod_sandbox_stats| wire::StreamPodSandboxStatsResponse { pod_sandbox_stats };
+        Ok(Response::new(in_parts(stats, message)))
     }
 
     async fn checkpoint_container(
@@ -286,7 +489,7 @@ impl RuntimeService for CriRuntimeApi {
         &self,
         _: Request<wire::GetEventsRequest>,
     ) -> Result<Response<Self::GetContainerEventsStream>, Status> {
-        Err(absent("GetContainerEvents"))
+        Ok(Response::new(events::stream(&self.cri)))
     }
 
     async fn list_metric_descriptors(
@@ -312,8 +515,13 @@ impl RuntimeService for CriRuntimeApi {
 
     async fn update_pod_sandbox_resources(
         &self,
-        _: Request<wire::UpdatePodSandboxResourcesRequest>,
+        request: Request<wire::UpdatePodSandboxResourcesRequest>,
     ) -> Result<Response<wire::UpdatePodSandboxResourcesResponse>, Status> {
-        Err(absent("UpdatePodSandboxResources"))
+        let request = request.into_inner();
+        let limits = request.resources.map(config::resources);
+        let overhead = request.overhead.map(config::resources);
+        let updated = pods::update(&self.cri, &request.pod_sandbox_id, limits, overhead).await;
+        updated.map_err(to_status)?;
+        Ok(Response::new(wire::UpdatePodSandboxResourcesResponse {}))
     }
 }

@@ -817,6 +817,26 @@ fn networks_survive_the_daemon_and_a_flush_of_the_hosts_rules() {
 }
 
 #[test]
+fn rules_that_somebody_else_flushes_come_back() {
+    let stack = Stack::with_busybox();
+    server(&stack, "web", 80, &["-p", "8080:80"]);
+    asked("127.0.0.1:8080");
+    for _ in 0..3 {
+        host("nft flush ruleset");
+        eventually("the table to be there again", || {
+            (!host("nft list tables").trim().is_empty()).then_some(())
+        });
+        asked("127.0.0.1:8080");
+    }
+    // Not those of nobody.
+    stack.ctl(&["rm", "-f", "web"]).ok();
+    nothing_left();
+    host("nft add table inet another");
+    host("nft flush ruleset");
+    nothing_left();
+}
+
+#[test]
 fn a_failed_start_leaves_nothing() {
     let stack = Stack::with_busybox();
     stack

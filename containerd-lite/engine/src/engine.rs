@@ -150,6 +150,7 @@ impl Engine {
         futures_util::future::join_all(settling).await;
         engine.shared.opening.store(false, Ordering::Relaxed);
         oom::watch(&engine);
+        networks::guard(&engine);
         Ok(engine)
     }
 

@@ -21,6 +21,7 @@ mod cases;
 mod definition;
 mod fabric;
 mod files;
+mod guard;
 mod names;
 mod show;
 mod steps;
@@ -34,6 +35,7 @@ pub use steps::hosts_of_steps;
 pub(crate) use attach::{detach, has_names, launch, restore};
 pub(crate) use fabric::Fabric;
 pub(crate) use files::{Surroundings, write as write_files};
+pub(crate) use guard::guard;
 pub(crate) use show::networks_json;
 pub(crate) use steps::join;
 

@@ -157,6 +157,19 @@ fn forward(text: &mut String, networks: &[Network]) {
     text.push_str("  }\n");
 }
 
+/// Whether the table `name` is there.
+///
+/// # Errors
+/// Those of running nft.
+pub fn exists(name: &str) -> io::Result<bool> {
+    let mut nft = Command::new("nft");
+    nft.args(["list", "table", "inet", name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Ok(nft.status()?.success())
+}
+
 /// Puts a ruleset in place, all of it or nothing.
 ///
 /// # Errors

@@ -4,7 +4,8 @@
 //! Modules stand in the order in which data flows: [`subnet`] is arithmetic on
 //! addresses; [`netns`] makes, keeps and enters network namespaces;
 //! [`netlink`] speaks to the kernel, [`link`] says what to it; [`firewall`]
-//! turns wishes into one ruleset and that into one transaction; [`reserve`]
+//! turns wishes into one ruleset and that into one transaction, [`deletions`]
+//! hears of somebody else taking it away; [`reserve`]
 //! keeps ports of the host from others; [`dns`] answers for names of
 //! containers, and [`resolver`] serves it inside a namespace.
 
@@ -15,6 +16,7 @@ pub mod netns;
 
 pub mod link;
 
+pub mod deletions;
 pub mod firewall;
 pub mod reserve;
 

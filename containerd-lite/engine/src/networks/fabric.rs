@@ -282,6 +282,18 @@ impl State {
         Ok(())
     }
 
+    /// Puts the firewall's table in place again where somebody has deleted it;
+    /// returns whether that was so.
+    pub(crate) fn restore_firewall(&mut self) -> Result<bool> {
+        let none = self.told == Wishes::default();
+        let what = || "look at the firewall's rules".to_owned();
+        if none || firewall::exists(&self.table).op(what)? {
+            return Ok(false);
+        }
+        self.tell_firewall(true)?;
+        Ok(true)
+    }
+
     /// Tells the firewall what is wished for now, if that has changed.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ needs() {
 		docker-registry|test|docker-registry|the registry that pull is tested against
 		skopeo|test|skopeo|fills that registry and writes image archives
 		containerd|test bench|containerd|real containerd and its ctr, as a peer on both sides
-		docker.io|test|dockerd|real dockerd and its client, which run containers with runc-rs
+		docker.io|test bench|dockerd|real dockerd and its client, which run containers with runc-rs and are what ctl is held against
 		podman|test|podman|real podman, another caller of runc-rs
 		iproute2|test|ip|gives those two a network of their own
 		strace|test|strace|kills the daemon at a system call, or fails the call

@@ -34,6 +34,15 @@ impl Dockerd {
     /// When it does not come up; prints its log.
     #[must_use]
     pub fn start(scratch: &Scratch) -> Self {
+        Self::with_runtime(scratch, "runc-rs")
+    }
+
+    /// The same with another runtime: `runc` is its own.
+    ///
+    /// # Panics
+    /// As [`Dockerd::start`].
+    #[must_use]
+    pub fn with_runtime(scratch: &Scratch, runtime: &str) -> Self {
         let enclosure = Enclosure::new(scratch);
         let (exec_root, pid_file) = (scratch.path("de"), scratch.path("dockerd.pid"));
         let socket = format!("unix://{}", scratch.text("docker.sock"));
@@ -47,7 +56,7 @@ impl Dockerd {
             "ip6tables": false,
             "cgroup-parent": format!("/{}", scratch.name()),
             "runtimes": {"runc-rs": {"path": repository::program("runc-rs")}},
-            "default-runtime": "runc-rs",
+            "default-runtime": runtime,
         });
         fs::write(&config, text.to_string()).expect("dockerd's configuration can be written");
         let log = scratch.path("dockerd.log");
@@ -67,7 +76,7 @@ impl Dockerd {
                 let said = fs::read_to_string(&log).unwrap_or_default();
                 panic!("dockerd ended with {status}\n{said}");
             }
-            let version = Command::new("docker")
+            let version = Command::new(client())
                 .args(["--host", &socket, "version"])
                 .output();
             version.is_ok_and(|out| out.status.success()).then_some(())
@@ -94,7 +103,7 @@ impl Dockerd {
     /// `docker args…` against it, not yet run.
     #[must_use]
     pub fn docker_command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
-        let mut command = Command::new("docker");
+        let mut command = Command::new(client());
         command
             .env("DOCKER_HOST", &self.socket)
             .env("DOCKER_CONFIG", &self.client)
@@ -137,6 +146,16 @@ impl Drop for Dockerd {
             drop(self.process.kill());
             drop(self.process.wait());
         }
+    }
+}
+
+/// The client that came with dockerd, even where another is found before it.
+fn client() -> &'static Path {
+    let own = Path::new("/usr/bin/docker");
+    if own.exists() {
+        own
+    } else {
+        Path::new("docker")
     }
 }
 

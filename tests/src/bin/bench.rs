@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tests::bench::contest::{Contest, Result};
 use tests::bench::{clients, pulls, report, runtimes, shims};
 use tests::containerd::Containerd;
+use tests::dockerd::Dockerd;
 use tests::image::Image;
 use tests::scratch::Scratch;
 use tests::stack::{BUSYBOX, Stack};
@@ -108,6 +109,13 @@ fn hold_clients(hold: &mut dyn FnMut(Contest<'_>)) {
     let stack = Stack::with_busybox();
     let containerd = with_busybox(&scratch);
     hold(clients::run(&stack, &containerd));
+    drop((stack, containerd));
+    let dockerd = Dockerd::with_runtime(&scratch, "runc");
+    let stack = Stack::with_busybox();
+    for contest in clients::daily(&stack, &dockerd) {
+        hold(contest);
+    }
+    hold(clients::listing(&stack, &dockerd));
 }
 
 fn hold_pulls(hold: &mut dyn FnMut(Contest<'_>)) {

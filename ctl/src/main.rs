@@ -26,10 +26,12 @@ mod session;
 
 use std::process::exit;
 
+use cli::whole::SystemAction;
 use cli::{Action, BuilderAction, Cli, ContainerAction, ImageAction};
 use commands::{
     archive, attach, build, change, completion, copy, create, each, events, exec, images, inspect,
-    load, logs, networks, prune, ps, pull, registry, run, start, tag, version, volumes, watch,
+    load, logs, networks, prune, ps, pull, registry, run, start, system, tag, version, volumes,
+    watch,
 };
 use failure::Failure;
 use parse::host::Host;
@@ -77,7 +79,17 @@ fn finish(cli: &Cli, result: Result<u8, Failure>) -> u8 {
         cli.action,
         Action::Run(_) | Action::Container(ContainerAction::Run(_))
     );
-    let code = failure.exit_code(if is_run { RUN_INFRASTRUCTURE } else { 1 });
+    let is_create = matches!(
+        cli.action,
+        Action::Create(_) | Action::Container(ContainerAction::Create(_))
+    );
+    // What was typed wrong; what the daemon refuses is 1 for a create.
+    let typed = is_create && matches!(failure, Failure::Typed(_));
+    let code = failure.exit_code(if is_run || typed {
+        RUN_INFRASTRUCTURE
+    } else {
+        1
+    });
     out::report(&failure);
     match failure {
         Failure::Detached => out::complain("read escape sequence\n"),
@@ -107,8 +119,8 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
 }
 
 async fn dispatch(host: &Host, action: &Action) -> Result<u8, Failure> {
-    if let Action::Version = action {
-        return version::run(host).await;
+    if let Action::Version(args) = action {
+        return version::run(host, args).await;
     }
     let client = &mut client::connect(host).await?;
     match action {
@@ -147,41 +159,6 @@ async fn dispatch(host: &Host, action: &Action) -> Result<u8, Failure> {
         }
         Action::Container(ContainerAction::Inspect(args)) => {
             inspect::containers(client, args).await
-        }
-        Action::Pull(args) | Action::Image(ImageAction::Pull(args)) => {
-            pull::run(client, args).await
-        }
-        Action::Push(args) | Action::Image(ImageAction::Push(args)) => {
-            registry::push(client, args).await
-        }
-        Action::Login(args) => registry::login(client, args).await,
-        Action::Search(args) => registry::search(client, args).await,
-        Action::Import(args) | Action::Image(ImageAction::Import(args)) => {
-            archive::import(client, args).await
-        }
-        Action::Save(args) | Action::Image(ImageAction::Save(args)) => {
-            archive::save(client, args).await
-        }
-        Action::Image(ImageAction::Prune(args)) => prune::images(client, args).await,
-        Action::Images(args) | Action::Image(ImageAction::Ls(args)) => {
-            images::run(client, args).await
-        }
-        Action::Rmi(args) | Action::Image(ImageAction::Rm(args)) => each::rmi(client, args).await,
-        Action::Build(args)
-        | Action::Builder(BuilderAction::Build(args))
-        | Action::Image(ImageAction::Build(args)) => build::run(client, args).await,
-        Action::Builder(BuilderAction::Prune(args)) => build::prune(client, args).await,
-        Action::Load(args) | Action::Image(ImageAction::Load(args)) => {
-            load::run(client, args).await
-        }
-        Action::Image(ImageAction::Inspect(args)) => inspect::images(client, args).await,
-        Action::Inspect(args) => inspect::run(client, args).await,
-        Action::Events(args) => events::run(client, args).await,
-        Action::Network(action) => networks::run(client, action).await,
-        Action::Volume(action) => volumes::run(client, action).await,
-        Action::Tag(args) | Action::Image(ImageAction::Tag(args)) => tag::run(client, args).await,
-        Action::History(args) | Action::Image(ImageAction::History(args)) => {
-            tag::history(client, args).await
         }
         _ => work(client, action).await,
     }
@@ -222,6 +199,56 @@ async fn work(client: &mut client::Engine, action: &Action) -> Result<u8, Failur
             networks::port(client, args).await
         }
         Action::Container(On::Prune(args)) => prune::containers(client, args).await,
+        _ => keep(client, action).await,
+    }
+}
+
+/// The commands on images, registries, and the daemon as a whole.
+async fn keep(client: &mut client::Engine, action: &Action) -> Result<u8, Failure> {
+    match action {
+        Action::Pull(args) | Action::Image(ImageAction::Pull(args)) => {
+            pull::run(client, args).await
+        }
+        Action::Push(args) | Action::Image(ImageAction::Push(args)) => {
+            registry::push(client, args).await
+        }
+        Action::Login(args) => registry::login(client, args).await,
+        Action::Search(args) => registry::search(client, args).await,
+        Action::Import(args) | Action::Image(ImageAction::Import(args)) => {
+            archive::import(client, args).await
+        }
+        Action::Save(args) | Action::Image(ImageAction::Save(args)) => {
+            archive::save(client, args).await
+        }
+        Action::Image(ImageAction::Prune(args)) => prune::images(client, args).await,
+        Action::Images(args) | Action::Image(ImageAction::Ls(args)) => {
+            images::run(client, args).await
+        }
+        Action::Rmi(args) | Action::Image(ImageAction::Rm(args)) => each::rmi(client, args).await,
+        Action::Build(args)
+        | Action::Builder(BuilderAction::Build(args))
+        | Action::Image(ImageAction::Build(args)) => build::run(client, args).await,
+        Action::Builder(BuilderAction::Prune(args)) => build::prune(client, args).await,
+        Action::Load(args) | Action::Image(ImageAction::Load(args)) => {
+            load::run(client, args).await
+        }
+        Action::Image(ImageAction::Inspect(args)) => inspect::images(client, args).await,
+        Action::Inspect(args) => inspect::run(client, args).await,
+        Action::Info(args) | Action::System(SystemAction::Info(args)) => {
+            system::info(client, args).await
+        }
+        Action::System(SystemAction::Df(args)) => system::df(client, args).await,
+        Action::System(SystemAction::Prune(args)) => system::prune(client, args).await,
+        Action::Doctor(_) => system::doctor(client).await,
+        Action::Events(args) | Action::System(SystemAction::Events(args)) => {
+            events::run(client, args).await
+        }
+        Action::Network(action) => networks::run(client, action).await,
+        Action::Volume(action) => volumes::run(client, action).await,
+        Action::Tag(args) | Action::Image(ImageAction::Tag(args)) => tag::run(client, args).await,
+        Action::History(args) | Action::Image(ImageAction::History(args)) => {
+            tag::history(client, args).await
+        }
         // Answered in `perform` and above: they need no connection.
         _ => Ok(commands::DONE),
     }

@@ -40,12 +40,29 @@ pub(crate) struct Plan {
     pub(crate) stdin: bool,
     /// Whether the process has a terminal, where it is known beforehand.
     pub(crate) tty: Option<bool>,
+    /// Which of its output is shown.
+    pub(crate) shown: Shown,
     /// The keys that leave the session.
     pub(crate) keys: DetachKeys,
     /// Which signals go to the container.
     pub(crate) forward: Forward,
     /// Make a program that already runs in the terminal draw itself again.
     pub(crate) redraw: bool,
+}
+
+/// Which of the process's output streams are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
+}
+
+impl Shown {
+    /// Both.
+    pub(crate) const ALL: Self = Self {
+        stdout: true,
+        stderr: true,
+    };
 }
 
 /// Which of our signals are meant for the container's process. While our

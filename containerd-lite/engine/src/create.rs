@@ -116,6 +116,16 @@ async fn make(engine: &Engine, request: CreateContainer) -> Result<Created> {
     };
     let id = Id::generate().op(|| "make an id".to_owned())?;
     let mut config = config(&request, &found, &id, &engine.config().default_runtime)?;
+    if let networks::Mode::Container(other) = networks::mode(&request.host) {
+        // With another's network come its names.
+        let other = not_about_the_image(engine.find(&other))?.record();
+        if !request.hostname.is_empty() {
+            return Err(
+                Kind::InvalidArgument.error("conflicting options: hostname and the network mode")
+            );
+        }
+        config.hostname.clone_from(&other.config.hostname);
+    }
     config.health = health::merge(request.health.as_ref(), image_health.as_ref());
     let mounts = mounts::plan(
         &request.host,

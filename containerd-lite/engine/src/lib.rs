@@ -66,6 +66,7 @@ pub mod rename;
 pub mod start;
 pub mod stats;
 pub mod stop;
+pub mod system;
 pub mod top;
 pub mod update;
 pub mod wait;

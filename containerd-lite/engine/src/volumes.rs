@@ -334,6 +334,15 @@ pub async fn prune(engine: &Engine, all: bool, filters: &[String]) -> Result<Pru
     .await
 }
 
+/// The names of all volumes.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) fn names(engine: &Engine) -> Result<Vec<String>> {
+    let all = engine.core().documents.list(engine.ns(), KIND)?;
+    Ok(all.into_iter().map(|(name, _)| name).collect())
+}
+
 /// Removes directories that have no document: what a daemon that was killed in
 /// the middle of a create or a removal has left.
 ///

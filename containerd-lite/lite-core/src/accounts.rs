@@ -19,6 +19,15 @@ pub async fn login(client: &Client, domain: &str, credentials: Credentials) -> R
         .op(|| format!("log in to {domain}"))
 }
 
+/// The registries that have a directory of their own among the client's
+/// settings, and whether what it says can be read.
+#[must_use]
+pub fn configured(client: &Client) -> Vec<(String, Result<()>)> {
+    let all = client.configured().into_iter();
+    all.map(|(domain, read)| (domain, read.map_err(remote::plain)))
+        .collect()
+}
+
 /// At most `limit` repositories of the registry `domain` with `term` in their
 /// name.
 ///

@@ -406,6 +406,16 @@ impl Snapshots {
             .collect())
     }
 
+    /// The directory of snapshot `key`, with all that belongs to it.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub fn directory(&self, ns: &Namespace, snapshotter: &str, key: &str) -> Result<PathBuf> {
+        check_snapshotter(snapshotter)?;
+        let found = self.shared.db.read(|tx| find(tx, ns, snapshotter, key))?;
+        Ok(self.shared.dir(found.number))
+    }
+
     /// The directories of snapshot `key`, whatever its kind, and those below it,
     /// nearest first: of all below, and with its own on top.
     ///

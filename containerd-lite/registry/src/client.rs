@@ -80,6 +80,35 @@ impl Client {
         }
     }
 
+    /// The registries that have a directory of their own among
+    /// [`Config::hosts_dirs`], and whether what it says can be read.
+    #[must_use]
+    pub fn configured(&self) -> Vec<(String, Result<(), Error>)> {
+        let config = self.config();
+        let mut domains: Vec<String> = Vec::new();
+        for dir in &config.hosts_dirs {
+            for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+                domains.extend(entry.file_name().into_string());
+            }
+        }
+        domains.sort();
+        domains.dedup();
+        let read = |domain: &str| {
+            let hosts = Hosts {
+                dirs: &config.hosts_dirs,
+                plain_http: config.plain_http.contains(domain),
+            };
+            hosts.of(domain).map(drop)
+        };
+        domains
+            .into_iter()
+            .map(|domain| {
+                let outcome = read(&domain);
+                (domain, outcome)
+            })
+            .collect()
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.inner.config
     }

@@ -4,7 +4,7 @@ use clap::{ArgAction, Args};
 
 use super::host::HostFlags;
 use crate::parse::moment::Moment;
-use crate::parse::{Pull, SignedSeconds, Tail, key_value};
+use crate::parse::{Attach, Pull, SignedSeconds, Tail, key_value};
 
 /// Where a container's settings come from; shared by `run` and `create`.
 /// What was not typed stays absent, since defaults are the daemon's.
@@ -78,6 +78,9 @@ pub(crate) struct ContainerSettings {
     after_help = "ctl container run, ctl run"
 )]
 pub(crate) struct RunArgs {
+    /// Attach to STDIN, STDOUT or STDERR
+    #[arg(short, long, value_name = "list", action = ArgAction::Append)]
+    pub(crate) attach: Vec<Attach>,
     /// Run container in background and print container ID
     #[arg(short, long)]
     pub(crate) detach: bool,

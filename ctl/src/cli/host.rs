@@ -210,6 +210,9 @@ pub(crate) struct HostFlags {
     /// User namespace to use
     #[arg(long, value_name = "string")]
     pub(crate) userns: Option<String>,
+    /// GPU devices to add to the container ('all' to pass all GPUs)
+    #[arg(long, value_name = "gpu-request")]
+    pub(crate) gpus: Option<String>,
     /// UTS namespace to use
     #[arg(long, value_name = "string")]
     pub(crate) uts: Option<String>,

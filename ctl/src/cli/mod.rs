@@ -18,6 +18,7 @@ pub(crate) mod refusal;
 pub(crate) mod registry;
 pub(crate) mod system;
 pub(crate) mod volume;
+pub(crate) mod whole;
 
 use clap::builder::TypedValueParser;
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -37,6 +38,7 @@ use network::NetworkAction;
 use registry::{LoginArgs, LogoutArgs, PushArgs, SearchArgs};
 use system::{CompletionArgs, EventsArgs, InspectArgs};
 use volume::VolumeAction;
+use whole::{DoctorArgs, InfoArgs, SystemAction, VersionArgs};
 
 /// Everything before the command.
 #[derive(Debug, Parser)]
@@ -87,8 +89,9 @@ pub(crate) enum Action {
     /// Search Docker Hub, or another registry, for images
     Search(SearchArgs),
     /// Show the version of client and daemon
-    #[command(override_usage = "")]
-    Version,
+    Version(VersionArgs),
+    /// Display system-wide information
+    Info(InfoArgs),
     /// Manage containers
     #[command(
         subcommand,
@@ -121,6 +124,14 @@ pub(crate) enum Action {
         arg_required_else_help = true
     )]
     Network(NetworkAction),
+    /// Manage the daemon and what it keeps
+    #[command(
+        subcommand,
+        override_usage = "COMMAND",
+        subcommand_required = true,
+        arg_required_else_help = true
+    )]
+    System(SystemAction),
     /// Manage volumes
     #[command(
         subcommand,
@@ -141,6 +152,8 @@ pub(crate) enum Action {
     Create(CreateArgs),
     /// Inspect changes to files or directories on a container's filesystem
     Diff(DiffArgs),
+    /// Say what of this host keeps containers from running well, and what to type
+    Doctor(DoctorArgs),
     /// Export a container's filesystem as a tar archive
     Export(ExportArgs),
     /// Get real time events from the server

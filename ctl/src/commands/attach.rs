@@ -6,7 +6,7 @@ use super::detach_keys;
 use crate::cli::container::AttachArgs;
 use crate::client::Engine;
 use crate::failure::Failure;
-use crate::session::{self, End, Forward, Plan};
+use crate::session::{self, End, Forward, Plan, Shown};
 
 /// Runs the command. Typing the detach keys is a failure here, as in Docker.
 pub(crate) async fn run(client: &mut Engine, args: &AttachArgs) -> Result<u8, Failure> {
@@ -22,6 +22,7 @@ pub(crate) async fn run(client: &mut Engine, args: &AttachArgs) -> Result<u8, Fa
         }),
         stdin: !args.no_stdin,
         tty: None,
+        shown: Shown::ALL,
         keys: detach_keys(args.detach_keys.as_deref())?,
         forward: if proxy {
             Forward::ToWithoutTty(container.clone())

@@ -88,6 +88,17 @@ fn request(settings: &ContainerSettings, once: bool) -> Result<CreateContainerRe
     let Some((image, command)) = settings.image_and_command.split_first() else {
         return Err(Failure::Typed("an image is needed".to_owned()));
     };
+    let restarts = settings.host.limits.restart.as_deref().unwrap_or("no");
+    if settings.rm && !matches!(restarts, "" | "no") {
+        return Err(Failure::Typed(
+            "conflicting options: cannot specify both --restart and --rm".to_owned(),
+        ));
+    }
+    if settings.host.gpus.is_some() {
+        return Err(Failure::Typed(
+            "could not select device driver \"\" with capabilities: [[gpu]]: GPUs are not passed on, use --device for the files below /dev".to_owned(),
+        ));
+    }
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     Ok(CreateContainerRequest {
         name: text(&settings.name),

@@ -6,7 +6,7 @@ use super::{DONE, detach_keys, variables};
 use crate::cli::container::ExecArgs;
 use crate::client::Engine;
 use crate::failure::Failure;
-use crate::session::{self, End, Forward, Plan};
+use crate::session::{self, End, Forward, Plan, Shown};
 
 /// Runs the command. Typing the detach keys is a failure here, as in Docker.
 pub(crate) async fn run(client: &mut Engine, args: &ExecArgs) -> Result<u8, Failure> {
@@ -34,6 +34,7 @@ pub(crate) async fn run(client: &mut Engine, args: &ExecArgs) -> Result<u8, Fail
         open: session_input::Message::Exec(exec),
         stdin: args.interactive,
         tty: Some(args.tty),
+        shown: Shown::ALL,
         keys,
         forward: Forward::Never,
         redraw: false,

@@ -22,6 +22,7 @@ pub(crate) mod pull;
 pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod start;
+pub(crate) mod system;
 pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod volumes;

@@ -172,6 +172,7 @@ fn row(network: &Value, whole: bool) -> Value {
         "IPv6": network["EnableIPv6"].to_string(),
         "Internal": network["Internal"].to_string(),
         "Labels": format::labels(&network["Labels"]),
+        "LabelMap": network["Labels"],
         "CreatedAt": network["Created"],
     })
 }

@@ -125,6 +125,7 @@ fn row(container: &ContainerSummary, whole: bool, now: i64) -> Value {
             size(container.size_root_bytes)
         ),
         "Labels": labels.join(","),
+        "LabelMap": container.labels,
         "Mounts": mounts.join(","),
         "Networks": container.networks.join(","),
         "LocalVolumes": container.local_volumes.to_string(),

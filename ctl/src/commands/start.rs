@@ -7,7 +7,7 @@ use super::{detach_keys, each};
 use crate::cli::container::StartArgs;
 use crate::client::Engine;
 use crate::failure::Failure;
-use crate::session::{self, Forward, Plan};
+use crate::session::{self, Forward, Plan, Shown};
 
 /// Runs the command.
 pub(crate) async fn run(client: &mut Engine, args: &StartArgs) -> Result<u8, Failure> {
@@ -36,6 +36,7 @@ pub(crate) async fn run(client: &mut Engine, args: &StartArgs) -> Result<u8, Fai
         }),
         stdin: args.interactive,
         tty: None,
+        shown: Shown::ALL,
         keys,
         forward: Forward::ToWithoutTty(container.clone()),
         redraw: false,

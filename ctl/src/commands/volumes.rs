@@ -106,6 +106,7 @@ fn row(volume: &Value) -> Value {
         "Scope": volume["Scope"],
         "Mountpoint": volume["Mountpoint"],
         "Labels": format::labels(&volume["Labels"]),
+        "LabelMap": volume["Labels"],
         "Links": "N/A",
         "Size": "N/A",
         "Availability": "N/A",

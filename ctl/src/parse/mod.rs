@@ -54,6 +54,27 @@ impl FromStr for Pull {
     }
 }
 
+/// A stream that `--attach` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attach {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+impl FromStr for Attach {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "stdin" => Ok(Self::Stdin),
+            "stdout" => Ok(Self::Stdout),
+            "stderr" => Ok(Self::Stderr),
+            _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
+        }
+    }
+}
+
 /// Seconds of a stop timeout; a negative number means to wait for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SignedSeconds(pub(crate) i32);

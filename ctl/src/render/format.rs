@@ -20,7 +20,10 @@ pub(crate) fn rows(
 ) -> Result<String, Failure> {
     match format.unwrap_or("table") {
         "" | "table" => Ok(plain_table(columns, shown, rows)),
-        "json" => Ok(rows.iter().map(|row| format!("{row}\n")).collect()),
+        "json" => Ok(rows
+            .iter()
+            .map(|row| format!("{}\n", shown_whole(row)))
+            .collect()),
         format => match format.strip_prefix("table ") {
             Some(format) => templated_table(&unescape(format), columns, rows),
             None => {
@@ -33,6 +36,15 @@ pub(crate) fn rows(
             }
         },
     }
+}
+
+/// A row without what is there for `.Label "key"` alone.
+fn shown_whole(row: &Value) -> Value {
+    let mut row = row.clone();
+    if let Some(fields) = row.as_object_mut() {
+        fields.remove("LabelMap");
+    }
+    row
 }
 
 fn plain_table(columns: Columns, shown: &[&str], rows: &[Value]) -> String {
@@ -74,6 +86,7 @@ fn templated_table(format: &str, columns: Columns, rows: &[Value]) -> Result<Str
     let headings: Value = columns
         .iter()
         .map(|(field, heading)| ((*field).to_owned(), Value::from(*heading)))
+        .chain([("LabelMap".to_owned(), Value::Object(Default::default()))])
         .collect::<serde_json::Map<_, _>>()
         .into();
     let split = |line: String| -> Vec<String> { line.split('\t').map(str::to_owned).collect() };

@@ -21,9 +21,12 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, Failure> {
         ("title", title),
         ("pad", pad),
         ("truncate", truncate),
+        ("labelled", labelled),
     ]);
+    // Docker's rows answer `.Label "key"`; here a function looks into a field.
+    let text = text.replace(".Label \"", "labelled .LabelMap \"");
     template
-        .parse(text)
+        .parse(&text)
         .map_err(|err| Failure::Client(format!("template parsing error: {err}")))?;
     Ok(Parsed(template))
 }
@@ -109,6 +112,16 @@ fn number(values: &[Value], at: usize) -> Result<usize, FuncError> {
 fn json(values: &[Value]) -> Result<Value, FuncError> {
     let value = values.first().unwrap_or(&Value::Nil);
     Ok(Value::String(to_json(value).to_string()))
+}
+
+/// A label by its key; of one that is not there nothing.
+fn labelled(values: &[Value]) -> Result<Value, FuncError> {
+    let key = text(values, 1)?;
+    let label = match values.first() {
+        Some(Value::Map(labels) | Value::Object(labels)) => labels.get(&key).cloned(),
+        _ => None,
+    };
+    Ok(label.unwrap_or_else(|| Value::String(String::new())))
 }
 
 fn join(values: &[Value]) -> Result<Value, FuncError> {

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::terminal::{Raw, window};
-use super::{End, Plan, State, check_tty, input, resize};
+use super::{End, Plan, Shown, State, check_tty, input, resize};
 use crate::client::Engine;
 use crate::failure::Failure;
 use crate::parse::detach_keys::{DetachKeys, Watch};
@@ -70,7 +70,7 @@ pub(super) async fn run(
         }
     }
     let end = tokio::select! {
-        end = write_output(early, &mut output) => end,
+        end = write_output(plan.shown, early, &mut output) => end,
         () = send_input(&plan, tty, &to_daemon) => Ok(End::Detached),
     };
     drop(raw);
@@ -92,6 +92,7 @@ fn lost() -> Failure {
 
 /// Writes what the process prints until it has ended.
 async fn write_output(
+    shown: Shown,
     early: Option<session_output::Message>,
     output: &mut Streaming<SessionOutput>,
 ) -> Result<End, Failure> {
@@ -106,6 +107,8 @@ async fn write_output(
             },
         };
         let written = match message {
+            session_output::Message::Stdout(_) if !shown.stdout => Ok(()),
+            session_output::Message::Stderr(_) if !shown.stderr => Ok(()),
             session_output::Message::Stdout(bytes) => write(&mut stdout, &bytes).await,
             session_output::Message::Stderr(bytes) => write(&mut stderr, &bytes).await,
             session_output::Message::Exited(exited) => return Ok(End::Exited(exited.exit_code)),

@@ -210,7 +210,8 @@ fn the_host_may_come_from_the_environment() {
         .output()
         .unwrap();
     assert!(
-        String::from_utf8_lossy(&version.stdout).contains("\nServer:\n Version:           9.9\n")
+        String::from_utf8_lossy(&version.stdout)
+            .contains("\nServer:\n Engine:\n  Version:          9.9\n")
     );
 }
 

@@ -340,6 +340,18 @@ impl Engine for Served {
     }
 
     // What these tests do not ask for.
+    async fn info(&self, _: Request<()>) -> Reply<InspectResponse> {
+        Err(Status::unimplemented("info"))
+    }
+
+    async fn disk_usage(&self, _: Request<()>) -> Reply<InspectResponse> {
+        Err(Status::unimplemented("disk_usage"))
+    }
+
+    async fn doctor(&self, _: Request<()>) -> Reply<DoctorResponse> {
+        Err(Status::unimplemented("doctor"))
+    }
+
     type PushImageStream = ReceiverStream<Result<PushImageResponse, Status>>;
     async fn push_image(&self, _: Request<PushImageRequest>) -> Reply<Self::PushImageStream> {
         Err(Status::unimplemented("push_image"))

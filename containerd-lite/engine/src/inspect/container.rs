@@ -118,7 +118,7 @@ fn config(record: &Record) -> Value {
         "Env": config.env,
         "Cmd": list_or_null(config.cmd.as_ref()),
         "Image": record.image.typed,
-        "Volumes": set_or_null(&config.volumes),
+        "Volumes": set_or_null(&declared(record)),
         "WorkingDir": config.workdir,
         "Entrypoint": list_or_null(config.entrypoint.as_ref()),
         "OnBuild": null,
@@ -137,6 +137,14 @@ fn config(record: &Record) -> Value {
         object["StopTimeout"] = json!(seconds);
     }
     object
+}
+
+/// Volumes of the image, and those that the user did not name.
+fn declared(record: &Record) -> Vec<String> {
+    let mut all = record.config.volumes.clone();
+    let own = record.mounts.iter().filter(|mount| mount.anonymous);
+    all.extend(own.map(|mount| mount.destination.clone()));
+    all
 }
 
 fn healthcheck(check: &HealthCheck) -> Value {
@@ -171,9 +179,28 @@ pub(super) fn network_settings(
         (pid, true) => format!("/proc/{pid}/ns/net"),
         (_, false) => attached.netns.display().to_string(),
     };
+    // What Docker had before there were networks: of the default bridge.
+    let of_bridge = |field: &str, none: Value| match &networks["bridge"][field] {
+        Value::Null => none,
+        known => known.clone(),
+    };
     json!({
+        "Bridge": "",
         "SandboxID": sandbox,
         "SandboxKey": key,
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null,
+        "EndpointID": of_bridge("EndpointID", json!("")),
+        "Gateway": of_bridge("Gateway", json!("")),
+        "GlobalIPv6Address": of_bridge("GlobalIPv6Address", json!("")),
+        "GlobalIPv6PrefixLen": of_bridge("GlobalIPv6PrefixLen", json!(0)),
+        "IPAddress": of_bridge("IPAddress", json!("")),
+        "IPPrefixLen": of_bridge("IPPrefixLen", json!(0)),
+        "IPv6Gateway": of_bridge("IPv6Gateway", json!("")),
+        "MacAddress": of_bridge("MacAddress", json!("")),
         // Only of what runs, as in Docker.
         "Ports": if record.phase == Phase::Running { ports } else { json!({}) },
         "Networks": networks,

@@ -19,6 +19,12 @@ fn list_or_null(list: &[String]) -> Value {
     }
 }
 
+/// Binds that have a source.
+fn named(binds: &[String]) -> Vec<String> {
+    let binds = binds.iter().filter(|bind| bind.contains(':'));
+    binds.cloned().collect()
+}
+
 /// The object.
 pub(super) fn json(record: &Record, around: &Around<'_>) -> Value {
     let host = &record.host;
@@ -33,7 +39,8 @@ pub(super) fn json(record: &Record, around: &Around<'_>) -> Value {
         .map(|text| text.split_once(':').unwrap_or((text, "")))
         .collect();
     let mut object = json!({
-        "Binds": list_or_null(&host.binds),
+        // A path alone is a volume nobody named, and stands in `Config.Volumes`.
+        "Binds": list_or_null(&named(&host.binds)),
         "ContainerIDFile": "",
         "LogConfig": {
             "Type": if host.log_driver.is_empty() { "json-file" } else { &host.log_driver },

@@ -37,7 +37,8 @@ pub fn json(inputs: &Inputs<'_>) -> Value {
         "Id": inputs.id,
         "RepoTags": inputs.tags,
         "RepoDigests": inputs.digests,
-        "Comment": "",
+        // Of its last step.
+        "Comment": image.history().as_ref().and_then(|steps| steps.last()).and_then(|step| step.comment().as_deref()).unwrap_or_default(),
         "Created": image.created(),
         "Author": image.author().as_deref().unwrap_or_default(),
         "Config": image.config().as_ref().map(config),

@@ -173,12 +173,12 @@ fn resolv_conf(record: &Record, around: &Surroundings<'_>, host: &str) -> String
         options.push("ndots:0".to_owned());
     }
     let mut text = String::new();
-    for server in servers {
-        let _ = writeln!(text, "nameserver {server}");
-    }
     // A dot alone means none.
     if !search.is_empty() && search != ["."] {
         let _ = writeln!(text, "search {}", search.join(" "));
+    }
+    for server in servers {
+        let _ = writeln!(text, "nameserver {server}");
     }
     if !options.is_empty() {
         let _ = writeln!(text, "options {}", options.join(" "));
@@ -204,11 +204,11 @@ mod tests {
         let host = "nameserver 127.0.0.53\nnameserver 10.1.1.1\nsearch a.b\noptions edns0\n";
         let record = sample();
         let plain = resolv_conf(&record, &around(&[], false), host);
-        assert_eq!(plain, "nameserver 10.1.1.1\nsearch a.b\noptions edns0\n");
+        assert_eq!(plain, "search a.b\nnameserver 10.1.1.1\noptions edns0\n");
         let own = resolv_conf(&record, &around(&[], true), host);
         assert_eq!(
             own,
-            "nameserver 127.0.0.11\nsearch a.b\noptions edns0 ndots:0\n"
+            "search a.b\nnameserver 127.0.0.11\noptions edns0 ndots:0\n"
         );
         let on_bridge = [Endpoint::default()];
         let lonely = resolv_conf(&record, &around(&on_bridge, false), "nameserver ::1\n");

@@ -133,7 +133,7 @@ pub(crate) fn inspect(mounts: &[MountPoint]) -> Vec<Value> {
             "Source": mount.source,
             "Destination": mount.destination,
             "Driver": "local",
-            "Mode": if mount.mode.is_empty() { "z" } else { &mount.mode },
+            "Mode": if mount.mode.is_empty() && !mount.anonymous { "z" } else { &mount.mode },
             "RW": mount.writable,
             "Propagation": "",
         }),

@@ -46,6 +46,21 @@ impl wire::engine_server::Engine for EngineApi {
         Ok(Response::new(version::version()))
     }
 
+    async fn info(&self, _: Request<()>) -> Answer<wire::InspectResponse> {
+        answer(version::info(&self.0).await)
+    }
+
+    async fn disk_usage(&self, _: Request<()>) -> Answer<wire::InspectResponse> {
+        let measured = engine::system::usage(&self.0).await;
+        answer(measured.map(|usage| wire::InspectResponse {
+            json: usage.to_string(),
+        }))
+    }
+
+    async fn doctor(&self, _: Request<()>) -> Answer<wire::DoctorResponse> {
+        answer(version::doctor(&self.0).await)
+    }
+
     type PullImageStream = Messages<wire::PullImageResponse>;
     async fn pull_image(
         &self,

@@ -465,7 +465,7 @@ impl Engine for Served {
     }
 
     async fn inspect_volume(&self, _: Request<VolumeRequest>) -> Reply<InspectResponse> {
-        Err(Status::unimplemented("inspect_volume"))
+        Err(Status::not_found("no such volume"))
     }
 
     async fn remove_volume(&self, _: Request<VolumeRequest>) -> Reply<()> {
@@ -485,7 +485,7 @@ impl Engine for Served {
     }
 
     async fn inspect_network(&self, _: Request<NetworkRequest>) -> Reply<InspectResponse> {
-        Err(Status::unimplemented("inspect_network"))
+        Err(Status::not_found("no such network"))
     }
 
     async fn remove_network(&self, _: Request<NetworkRequest>) -> Reply<()> {

@@ -5,7 +5,7 @@
 //! change is stored before it shows here. What works on one pod or container
 //! holds its gate, so that two requests for it come one after the other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -80,6 +80,8 @@ struct Index {
     /// Who has which name; includes those that are being made.
     names: HashMap<String, String>,
     gates: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
+    /// Containers whose end a shim has told of, and nobody has taken note.
+    ends: HashSet<String>,
 }
 
 /// A name that is taken. Given back when it is dropped, unless it was kept.
@@ -368,6 +370,21 @@ impl Cri {
         }
     }
 
+    /// Notes that a shim has told of a container's end.
+    pub(crate) fn note_end(&self, id: &str) {
+        let mut index = self.index();
+        if index.containers.contains_key(id) {
+            index.ends.insert(id.to_owned());
+        }
+        drop(index);
+        self.changed();
+    }
+
+    /// Whether a shim has told of a container's end; it is told once.
+    pub(crate) fn take_end(&self, id: &str) -> bool {
+        self.index().ends.remove(id)
+    }
+
     /// Removes a container's record.
     ///
     /// # Errors
@@ -377,6 +394,7 @@ impl Cri {
         lite_core::blocking(move || absent_is_fine(core.containers.delete(&ns, &id))).await?;
         let mut index = self.index();
         index.containers.remove(&record.id);
+        index.ends.remove(&record.id);
         index.gates.remove(&record.id);
         let name = container_name(&record.pod, &record.config.name, record.config.attempt);
         index.names.remove(&name);

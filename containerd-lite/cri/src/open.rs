@@ -37,7 +37,7 @@ impl Cri {
             let cri = cri.clone();
             lite_core::blocking(move || restore_bridge(&cri)).await?;
         }
-        watch::listen_for_oom(&cri);
+        watch::listen(&cri);
         for record in of_containers {
             settle_container(&cri, record).await?;
         }

@@ -1,8 +1,9 @@
 //! Waits for the end of a container's first process, and records it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use lite_core::shim::event::{self, TaskEvent};
 use lite_core::tasks::Exit;
 use lite_core::{AnyValue, chain};
 
@@ -13,8 +14,12 @@ use crate::record::{ContainerRecord, ContainerState};
 /// The exit code of a process of which nobody knows how it ended.
 pub(crate) const LOST: i32 = 255;
 
-/// The topic of shims' events about memory.
-const OOM_TOPIC: &str = "/tasks/oom";
+/// The topics of shims' events about memory and about ends.
+const TOPICS: [&str; 2] = ["/tasks/oom", "/tasks/exit"];
+
+/// How long an event may be behind the answer to a wait; one that came before
+/// this daemon listened never comes.
+const TELLING: Duration = Duration::from_secs(5);
 
 /// Watches the container `id`, which runs.
 pub(crate) fn spawn(cri: &Cri, id: &str) {
@@ -25,6 +30,10 @@ pub(crate) fn spawn(cri: &Cri, id: &str) {
             // Somebody deleted the task behind our back.
             tracing::warn!(container = id, error = %chain(err), "wait for task");
         });
+        // A shim tells of memory before it tells of the end, in one stream: once
+        // the end has come that way, so has the cause.
+        let told = cri.until(|cri| cri.take_end(&id).then_some(()));
+        let _ = tokio::time::timeout(TELLING, told).await;
         ended(&cri, &id, exit.ok()).await;
     });
 }
@@ -55,17 +64,16 @@ pub(crate) async fn ended(cri: &Cri, id: &str, exit: Option<Exit>) {
     cri.emit(Event::now(What::Stopped, id, &pod));
 }
 
-/// Notes which containers ran out of memory, as long as the daemon runs.
-pub(crate) fn listen_for_oom(cri: &Cri) {
+/// Notes which containers ran out of memory or ended, as long as the daemon
+/// runs.
+pub(crate) fn listen(cri: &Cri) {
     let cri = cri.clone();
-    let events = cri
-        .core()
-        .events
-        .subscribe(&[format!("topic==\"{OOM_TOPIC}\"")]);
+    let topics = TOPICS.map(|topic| format!("topic==\"{topic}\""));
+    let events = cri.core().events.subscribe(&topics);
     let mut events = match events {
         Ok(events) => events,
         Err(err) => {
-            tracing::error!(error = %chain(&err), "listen for out-of-memory events");
+            tracing::error!(error = %chain(&err), "listen for events of shims");
             return;
         }
     };
@@ -73,12 +81,12 @@ pub(crate) fn listen_for_oom(cri: &Cri) {
         loop {
             match events.recv().await {
                 Ok(envelope) => {
-                    if let Some(id) = container_of_oom(&envelope.event) {
-                        cri.note_oom(&id);
+                    if envelope.namespace == *cri.ns() {
+                        note(&cri, &envelope.event);
                     }
                 }
                 Err(err) => {
-                    tracing::error!(error = %chain(&err), "listen for out-of-memory events");
+                    tracing::error!(error = %chain(&err), "listen for events of shims");
                     return;
                 }
             }
@@ -86,7 +94,13 @@ pub(crate) fn listen_for_oom(cri: &Cri) {
     });
 }
 
-/// The id in an event of this kind.
-fn container_of_oom(event: &AnyValue) -> Option<String> {
-    lite_core::shim::event::container_of(event)
+fn note(cri: &Cri, event: &AnyValue) {
+    if let Some((id, Some(TaskEvent::Exited { process, .. }))) = event::read(event) {
+        // Not that of an exec.
+        if process == id {
+            cri.note_end(&id);
+        }
+    } else if let Some(id) = event::container_of(event) {
+        cri.note_oom(&id);
+    }
 }

@@ -4,6 +4,9 @@ use proto::runtime::v1 as wire;
 use tests::command::eventually;
 use tests::kubelet::{self, Kubelet, container, pod};
 
+/// Shows a pod's address, without what comes and goes with it.
+const INET: &str = "ip addr show eth0 | grep 'inet '";
+
 #[test]
 fn killed_while_pods_run_it_finds_them_again() {
     let mut stack = kubelet::stack();
@@ -31,7 +34,7 @@ fn killed_while_pods_run_it_finds_them_again() {
     let made = kubelet
         .try_create(&id, &config, container("made", &["true"]))
         .expect("a container");
-    let ip = kubelet.says(&stays, "ip addr show eth0");
+    let ip = kubelet.says(&stays, INET);
     stack.kill_daemon();
     std::fs::write(go.join("now"), "").expect("a file");
     stack.start_daemon();
@@ -59,7 +62,7 @@ fn killed_while_pods_run_it_finds_them_again() {
     );
     let ended = kubelet.ended(&ends);
     assert_eq!((ended.exit_code, ended.reason.as_str()), (9, "Error"));
-    assert_eq!(kubelet.says(&stays, "ip addr show eth0"), ip);
+    assert_eq!(kubelet.says(&stays, INET), ip);
     kubelet.says(&stays, "touch /stop");
     assert_eq!(kubelet.ended(&stays).exit_code, 17);
     let container_id = made.clone();
@@ -70,15 +73,7 @@ fn killed_while_pods_run_it_finds_them_again() {
     let other_config = pod(&stack, "other");
     let other = kubelet.run(&other_config);
     let other = kubelet.start(&other, &other_config, container("c", &["sleep", "1000"]));
-    assert_ne!(
-        kubelet.says(&other, "ip addr show eth0 | grep inet"),
-        kubelet_inet(&ip)
-    );
-}
-
-fn kubelet_inet(text: &str) -> String {
-    let line = text.lines().find(|line| line.contains("inet "));
-    line.unwrap_or_default().trim().to_owned()
+    assert_ne!(kubelet.says(&other, INET), ip);
 }
 
 #[test]

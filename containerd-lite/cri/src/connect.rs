@@ -1,6 +1,7 @@
 //! A pod's network: by the CNI plugins that the host is configured for, else
 //! by the built-in bridge.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use network::netns;
 use crate::config::PodConfig;
 use crate::hub::{Condition, Cri};
 use crate::namespaces::Place;
-use crate::record::{Attached, PodRecord};
+use crate::record::{Attached, PodRecord, PodState};
 
 /// The interface in a pod.
 const INTERFACE: &str = "eth0";
@@ -118,10 +119,53 @@ fn capabilities(config: &PodConfig) -> Capabilities {
                 searches: dns.searches.clone(),
                 options: dns.options.clone(),
             }),
+        bandwidth: bandwidth(&config.annotations),
         cgroup_path: Some(config.cgroup_parent.clone()).filter(|path| !path.is_empty()),
         pod_annotations: config.annotations.clone(),
         ..Capabilities::default()
     }
+}
+
+/// The limits that a pod's annotations ask for, as the kubelet's own networks
+/// took them; what is no number is no limit.
+fn bandwidth(annotations: &BTreeMap<String, String>) -> Option<cni::attachment::Bandwidth> {
+    /// What the burst of a limit is where only the rate is told.
+    const BURST: u64 = i32::MAX as u64;
+    let rate = |way: &str| {
+        let text = annotations.get(&format!("kubernetes.io/{way}-bandwidth"))?;
+        quantity(text).filter(|bits| *bits > 0)
+    };
+    let (ingress, egress) = (rate("ingress"), rate("egress"));
+    if ingress.is_none() && egress.is_none() {
+        return None;
+    }
+    Some(cni::attachment::Bandwidth {
+        ingress_rate: ingress.unwrap_or(0),
+        ingress_burst: ingress.map_or(0, |_| BURST),
+        egress_rate: egress.unwrap_or(0),
+        egress_burst: egress.map_or(0, |_| BURST),
+    })
+}
+
+/// A whole number with one of Kubernetes' suffixes, as in `10M` or `1Gi`.
+fn quantity(text: &str) -> Option<u64> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(digits);
+    let factor: u64 = match suffix {
+        "" => 1,
+        "k" => 1000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// Takes the pod off its network; one that is on none is fine.
@@ -151,6 +195,69 @@ pub(crate) async fn disconnect(cri: &Cri, record: &Arc<PodRecord>, place: &Place
     Ok(())
 }
 
+/// Clears away what plugins have for pods that are no more, as a daemon that
+/// died while it removed one has left it, or a boot. No pod may be made
+/// meanwhile: it would be taken for one that is no more. The networks of those
+/// that are there are looked at in the background.
+pub(crate) async fn settle(cri: &Cri) {
+    let known = cri.plugins().cache().all();
+    let attached = known.unwrap_or_else(|err| {
+        tracing::error!(error = %err, "read what pods have of networks");
+        Vec::new()
+    });
+    let (there, gone): (Vec<_>, Vec<_>) = attached
+        .into_iter()
+        .partition(|entry| cri.pod(entry.attachment.container()).is_ok());
+    for entry in gone {
+        let pod = entry.attachment.container();
+        tracing::info!(
+            pod,
+            network = entry.network.name,
+            "take a pod that is no more off its network"
+        );
+        if let Err(err) = cri.plugins().del_all(pod).await {
+            tracing::warn!(pod, error = err_text(&err), "take a pod off its network");
+        }
+    }
+    let valid = there.iter().map(|entry| {
+        let attachment = &entry.attachment;
+        (
+            attachment.container().to_owned(),
+            attachment.interface().to_owned(),
+        )
+    });
+    let valid: Vec<_> = valid.collect();
+    if let Ok(Some(network)) = configured(cri)
+        && let Err(err) = cri.plugins().gc(&network, &valid).await
+    {
+        tracing::warn!(
+            error = err_text(&err),
+            "clear away what networks have for nobody"
+        );
+    }
+    tokio::spawn(check(cri.clone(), there));
+}
+
+/// Looks at the networks of pods. What is wrong with them is for people to
+/// see: a plugin that is wrong about it would end pods that do well.
+async fn check(cri: Cri, attached: Vec<cni::cache::Attached>) {
+    for entry in attached {
+        let pod = entry.attachment.container();
+        let ready = cri.pod(pod).is_ok_and(|pod| pod.state == PodState::Ready);
+        if !ready || !entry.network.version.has_check() {
+            continue;
+        }
+        let checked = cri.plugins().check(&entry.network, &entry.attachment);
+        if let Err(err) = checked.await {
+            tracing::warn!(
+                pod,
+                error = err_text(&err),
+                "the network of a pod is not as it was made"
+            );
+        }
+    }
+}
+
 /// Whether pods get a network.
 pub(crate) async fn condition(cri: &Cri) -> Condition {
     let fault = match configured(cri) {
@@ -178,4 +285,27 @@ fn failed(err: cni::Error, network: &str) -> Error {
     Kind::Unknown
         .error(format!("network {network}"))
         .because(err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations_limit_a_pods_network() {
+        let limits = |pairs: &[(&str, &str)]| {
+            let own = |(way, text): &(&str, &str)| {
+                (format!("kubernetes.io/{way}-bandwidth"), (*text).to_owned())
+            };
+            bandwidth(&pairs.iter().map(own).collect())
+        };
+        assert_eq!(limits(&[]), None);
+        assert_eq!(limits(&[("ingress", "fast"), ("egress", "0")]), None);
+        let both = limits(&[("ingress", "10M"), ("egress", "1Gi")]).expect("limits");
+        assert_eq!((both.ingress_rate, both.egress_rate), (10_000_000, 1 << 30));
+        let one = limits(&[("egress", "500k")]).expect("a limit");
+        assert_eq!((one.ingress_rate, one.ingress_burst), (0, 0));
+        assert!(one.egress_rate == 500_000 && one.egress_burst > 0);
+        assert_eq!(quantity("99999999999999T"), None);
+    }
 }

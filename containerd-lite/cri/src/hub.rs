@@ -123,7 +123,9 @@ impl Cri {
         let shared = Shared {
             host: Host::look()?,
             bridge: Bridge::open(&core),
-            plugins: cni::Client::new(config.cni_bin_dirs.clone(), &core.config.state.join("cni")),
+            // Beside the leases that plugins keep over a boot, which are given
+            // back by what is known here.
+            plugins: cni::Client::new(config.cni_bin_dirs.clone(), &core.config.root.join("cni")),
             core,
             config,
             ns: Namespace::parse(NAMESPACE)?,

@@ -3,7 +3,8 @@
 //! 1. Records are read.
 //! 2. Pods that were being made are taken back; those whose namespaces are gone,
 //!    as after a boot, are not ready any more.
-//! 3. The built-in network knows again who has what.
+//! 3. The built-in network knows again who has what, and plugins give back what
+//!    pods that are no more had.
 //! 4. Containers that run are watched, ends that nobody saw are recorded.
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ impl Cri {
             let cri = cri.clone();
             lite_core::blocking(move || restore_bridge(&cri)).await?;
         }
+        crate::connect::settle(&cri).await;
         watch::listen(&cri);
         for record in of_containers {
             settle_container(&cri, record).await?;

@@ -3,6 +3,7 @@
 mod containers;
 mod images;
 mod logs;
+mod plugins;
 mod pods;
 mod restart;
 mod security;

@@ -189,6 +189,12 @@ impl Client {
     /// # Errors
     /// The first plugin's that failed; what was done until then is undone.
     pub async fn add(&self, network: &Network, attachment: &Attachment) -> Result<Outcome, Error> {
+        // Without one of them nothing is begun: it could not be undone either.
+        for plugin in &network.plugins {
+            call::find(&plugin.kind, &self.plugin_dirs).map_err(|source| {
+                plugin_error(Command::Add, network, plugin, Some(attachment), source)
+            })?;
+        }
         self.store(network, attachment, None)?;
         let added = match self.add_each(network, attachment).await {
             Ok(outcome) => self

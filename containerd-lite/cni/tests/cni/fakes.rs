@@ -191,6 +191,19 @@ async fn a_plugin_that_refuses_is_quoted_and_the_others_are_undone() {
 }
 
 #[tokio::test]
+async fn without_one_of_its_plugins_a_network_is_not_begun() {
+    let lab = Lab::new();
+    lab.noting("one", FIRST);
+    let network = network("1.0.0", &["one", "away"]);
+    let err = lab.client().add(&network, &attachment("abc")).await;
+    let err = err.expect_err("it is not there");
+    assert_eq!(err.to_string(), "ADD abc to network n: plugin away");
+    assert_eq!(lab.calls(), Vec::<String>::new());
+    assert!(lab.client().cache().all().expect("readable").is_empty());
+    lab.client().del_all("abc").await.expect("there is nothing");
+}
+
+#[tokio::test]
 async fn what_could_not_be_undone_stays_known() {
     let lab = Lab::new();
     lab.plugin("one", "echo broken >&2; exit 3");

@@ -6,7 +6,7 @@
 //! 3. [`stop`](mod@stop) asks it to end, and makes it.
 //! 4. [`remove`](mod@remove) takes everything away.
 //! 5. [`update`](mod@update) changes limits; [`log`] goes on in a new file;
-//!    [`exec_sync`] runs one more process in it.
+//!    [`exec_sync`](mod@exec_sync) runs one more process in it.
 
 pub(crate) mod create;
 pub(crate) mod sources;

@@ -10,6 +10,9 @@ use crate::command::{self, Said};
 use crate::containerd::Containerd;
 use crate::stack::Stack;
 
+/// The directory of runc's state, by namespace, whichever daemon asks its shim.
+const RUNC: &str = "/run/containerd/runc/";
+
 /// A daemon of ours and a real containerd, in one test's directory.
 pub struct Both {
     // First: it ends before the directory is searched for litter.
@@ -53,10 +56,10 @@ impl Both {
     /// else is at work on this machine, can run containers of the same names.
     #[must_use]
     pub fn start_apart() -> Self {
-        let both = Self::start();
+        let mut both = Self::start();
         let name = both.stack.scratch().name();
-        let namespaces = Some(["o", "t"].map(|tag| format!("{name}-{tag}")));
-        Self { namespaces, ..both }
+        both.namespaces = Some(["o", "t"].map(|tag| format!("{name}-{tag}")));
+        both
     }
 
     /// The namespaces that both use, if they are not the default one.
@@ -184,6 +187,15 @@ impl Both {
         self.ends_alike(&["images", "import", &path.display().to_string()])
             .ours
             .ok();
+    }
+}
+
+impl Drop for Both {
+    fn drop(&mut self) {
+        for namespace in self.namespaces() {
+            // Where runc keeps what runs; it leaves the directory behind, empty.
+            drop(std::fs::remove_dir(RUNC.to_owned() + namespace));
+        }
     }
 }
 

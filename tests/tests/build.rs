@@ -1,11 +1,15 @@
 //! `ctl build` through the daemon: what a Dockerfile says is what the image holds.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use serde_json::{Value, json};
 use tests::command::{self, Said, eventually};
@@ -554,5 +558,91 @@ fn a_repository_is_the_context() {
             .stack
             .ctl(&["build", &format!("{}{fragment}", repository.address)]);
         assert_eq!(said.code, 1, "{said}");
+    }
+}
+
+/// A web server on loopback with one file, until it is dropped; it counts how often it is asked for it.
+struct Web {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Web {
+    fn serve(content: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it has an address");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        // Ends with the test's process; it holds nothing but the socket.
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let request = lines.next().unwrap_or_default();
+                // To the empty line: what is not read would reset the connection.
+                let _head = lines.take_while(|line| !line.is_empty()).count();
+                let (status, body) = match request.split(' ').nth(1) {
+                    Some("/files/data.txt?x=1") => {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        ("200 OK", content)
+                    }
+                    Some("/moved") => ("302 Found\r\nLocation: /files/data.txt?x=1", ""),
+                    _ => ("404 Not Found", "none"),
+                };
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                let _gone = (&stream).write_all(answer.as_bytes());
+            }
+        });
+        Self { address, asked }
+    }
+}
+
+#[test]
+fn files_of_the_web_are_added_and_verified() {
+    const CONTENT: &str = "from the web\n";
+    let lab = Lab::new();
+    let web = Web::serve(CONTENT);
+    let url = format!("http://{}/files/data.txt?x=1", web.address);
+    let dockerfile = from(&format!("ADD {url} /in/\nADD --chmod=644 {url} /as\n"));
+    lab.built(&dockerfile, &[]);
+    assert_eq!(
+        lab.sh("cat /in/data.txt /as; stat -c '%a %u' /in/data.txt /as"),
+        format!("{CONTENT}{CONTENT}600 0\n644 0\n")
+    );
+    // What it holds is asked for again; as that has not changed, nothing else is done.
+    let told = lab.built(&dockerfile, &[]);
+    assert_eq!(told.matches("CACHED").count(), 2, "{told}");
+    assert_eq!(web.asked.load(Ordering::SeqCst), 4);
+    // With a checksum, it need not be asked for.
+    let sum = tests::image::digest(CONTENT.as_bytes());
+    lab.built(&from(&format!("ADD --checksum={sum} {url} /in/\n")), &[]);
+    assert_eq!(web.asked.load(Ordering::SeqCst), 4);
+    lab.built(
+        &from(&format!("ADD http://{}/moved /in/\n", web.address)),
+        &[],
+    );
+    assert_eq!(lab.sh("cat /in/moved"), CONTENT);
+
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    let at = web.address;
+    for (rest, reason) in [
+        (format!("ADD --checksum={wrong} {url} /"), "digest mismatch"),
+        (format!("ADD http://{at}/none /"), "not found"),
+        (
+            "ADD --checksum=x f /".to_owned(),
+            "one source that is an address",
+        ),
+        (
+            format!("ADD http://{at}/r.git /"),
+            "does not fetch git repositories",
+        ),
+    ] {
+        let said = lab.build(&from(&rest), &[]);
+        assert!(
+            said.code != 0 && said.err.contains(reason),
+            "{rest}: {said}"
+        );
     }
 }

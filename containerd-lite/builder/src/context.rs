@@ -70,7 +70,7 @@ impl Context {
     /// # Errors
     /// What the client says; those of the store.
     pub async fn open(client: Client, ignore: &Ignore, root: &Path, id: &str) -> Result<Self> {
-        let store = root.join("files");
+        let store = store(root);
         fs::create_dir_all(&store).op(|| format!("create {}", store.display()))?;
         let known = remembered(root, id);
         let mut listed = BTreeMap::new();
@@ -236,6 +236,12 @@ impl State {
 
 fn name_of(id: &str) -> String {
     format!("{}.json", Digest::of(id.as_bytes()).hex())
+}
+
+/// Where bytes are kept, below the builder's `root`.
+#[must_use]
+pub fn store(root: &Path) -> PathBuf {
+    root.join("files")
 }
 
 /// What an earlier build wrote down; what cannot be read is as good as nothing.

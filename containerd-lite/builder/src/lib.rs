@@ -10,7 +10,7 @@
 //!
 //! Then what touches files: a [`source`] answers the same for a context and for a mounted tree, and [`copy`] writes from one
 //! into an image; [`client`] asks for a [`context`]; [`joined`] is a step's network; [`rootfs`] opens snapshots, [`stubs`] cleans up after a runtime's mounts,
-//! [`archive`] unpacks; [`process`] runs a step by its [`spec`].
+//! [`archive`] unpacks, [`remote`] fetches; [`process`] runs a step by its [`spec`].
 //!
 //! Last the build itself: [`cache`], [`layer`] and [`export`] keep results; `step`, `run_step` and `stage` do the work, and
 //! [`Builder`] is the way in. [`news`] is what it tells meanwhile.
@@ -46,6 +46,7 @@ pub mod stubs;
 
 pub mod archive;
 pub mod process;
+pub mod remote;
 
 pub mod cache;
 pub mod export;

@@ -72,8 +72,10 @@ pub struct CopyOp {
     pub parents: bool,
     /// Patterns of what is left out.
     pub exclude: Vec<String>,
-    /// Archives are unpacked.
-    pub unpack: bool,
+    /// Archives are unpacked; where not said, those of a context with `ADD`, and none that is fetched.
+    pub unpack: Option<bool>,
+    /// The digest of what is fetched.
+    pub checksum: Option<String>,
 }
 
 /// One thing to copy.
@@ -81,6 +83,8 @@ pub struct CopyOp {
 pub enum CopySource {
     /// A path or pattern.
     Path(String),
+    /// A file of the web.
+    Address(String),
     /// A file that stands in the Dockerfile.
     Inline {
         /// Its name.
@@ -88,6 +92,27 @@ pub enum CopySource {
         /// Its text.
         content: String,
     },
+}
+
+/// A source of `ADD`.
+///
+/// # Errors
+/// For a git repository, which is not fetched.
+pub fn added(text: String) -> Result<CopySource, String> {
+    let address = text.split('#').next().unwrap_or_default();
+    let is_web = address.starts_with("http://") || address.starts_with("https://");
+    let is_git = ["git://", "git@", "ssh://"]
+        .iter()
+        .any(|prefix| address.starts_with(prefix));
+    if is_git || (is_web && address.ends_with(".git")) {
+        return Err(format!(
+            "{address:?}: ADD does not fetch git repositories: build from one, or RUN git clone"
+        ));
+    }
+    Ok(match is_web {
+        true => CopySource::Address(text),
+        false => CopySource::Path(text),
+    })
 }
 
 /// Where a mount's files come from, of all the steps' sources.

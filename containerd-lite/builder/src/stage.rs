@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use lite_core::image;
 use lite_core::{Because as _, Kind, Platform, Reference, Result, blocking, pull};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 
 use crate::SNAPSHOTTER;
 use crate::build::{Run, Stage, Staged};
@@ -66,6 +66,7 @@ pub(crate) async fn build(
                 op,
                 parent: staged.chain(),
                 title: steps.title(number, &instruction.text),
+                fetched: OnceCell::new(),
             };
             let outcome = step
                 .done()

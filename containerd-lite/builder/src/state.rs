@@ -10,7 +10,7 @@ use crate::dockerfile::instruction::{
 use crate::dockerfile::{Mistake, parse, word};
 use crate::modes::Mode;
 use crate::mounts;
-use crate::ops::{CopyOp, CopySource, Network, Op, RunOp};
+use crate::ops::{self, CopyOp, CopySource, Network, Op, RunOp};
 use crate::paths;
 use crate::ports;
 
@@ -355,7 +355,13 @@ impl<'a> State<'a> {
         let mut sources = Vec::new();
         for source in &copy.sources {
             sources.push(match source {
-                Source::Path(text) => CopySource::Path(self.expand(text)?),
+                Source::Path(text) => {
+                    let text = self.expand(text)?;
+                    match copy.add {
+                        true => ops::added(text)?,
+                        false => CopySource::Path(text),
+                    }
+                }
                 Source::Inline(heredoc) => CopySource::Inline {
                     name: heredoc.name.clone(),
                     content: if heredoc.expand {
@@ -366,6 +372,10 @@ impl<'a> State<'a> {
                     },
                 },
             });
+        }
+        let is_address = |source: &CopySource| matches!(source, CopySource::Address(_));
+        if copy.checksum.is_some() && !(sources.len() == 1 && sources.iter().all(is_address)) {
+            return Err("--checksum is for one source that is an address".to_owned());
         }
         let destination = self.expand(&copy.destination)?;
         if sources.len() > 1 && !paths::is_directory(&destination) {
@@ -394,7 +404,12 @@ impl<'a> State<'a> {
             mode,
             parents: copy.parents,
             exclude: exclude?,
-            unpack: copy.unpack.unwrap_or(copy.add),
+            unpack: copy.unpack,
+            checksum: copy
+                .checksum
+                .as_deref()
+                .map(|text| self.expand(text))
+                .transpose()?,
         };
         Ok(Taken {
             op: Some(Op::Copy(op)),

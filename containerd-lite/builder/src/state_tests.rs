@@ -150,7 +150,7 @@ fn copies_are_resolved() {
     );
     let text = |op: CopyOp| match &op.sources[0] {
         CopySource::Inline { content, .. } => content.clone(),
-        CopySource::Path(path) => path.clone(),
+        CopySource::Path(text) | CopySource::Address(text) => text.clone(),
     };
     assert_eq!(
         (text(copy(5)).as_str(), text(copy(6)).as_str()),

@@ -1,19 +1,22 @@
 //! One step: what it depends on, its cached result, or its execution on a new snapshot.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lite_core::{Because as _, Kind, Labels, Mount, Result, blocking};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use crate::build::{Hub, Run, Stage};
 use crate::cache::{Outcome, key};
-use crate::copy::{self, Destination, Root, Rules};
+use crate::context;
+use crate::copy::{self, Destination, Root, Rules, Selected};
 use crate::layer::{self, Written};
 use crate::mounts::Kind as MountKind;
 use crate::news::News;
 use crate::ops::{CopyOp, CopySource, Op, RunOp};
 use crate::pattern::Pattern;
+use crate::remote::{self, Fetched};
 use crate::source::Source;
 use crate::stages::Base;
 use crate::{SNAPSHOTTER, rootfs, run_step, stage};
@@ -30,6 +33,8 @@ pub(crate) struct Step<'a> {
     /// The chainID below; empty over nothing.
     pub(crate) parent: &'a str,
     pub(crate) title: String,
+    /// What its addresses led to.
+    pub(crate) fetched: OnceCell<Vec<Fetched>>,
 }
 
 impl Step<'_> {
@@ -95,10 +100,13 @@ impl Step<'_> {
         Ok(match self.op {
             Op::MakeDir { path } => key(&["dir", self.parent, &time, path]),
             Op::Copy(op) => {
-                let content = match &op.from {
+                let mut content = match &op.from {
                     Some(_) => sources,
                     None => self.context_digest(op).await?,
                 };
+                for fetched in self.fetched(op).await? {
+                    content.push_str(&fetched.key());
+                }
                 key(&["copy", self.parent, &time, &format!("{op:?}"), &content])
             }
             Op::Run(op) => {
@@ -147,6 +155,28 @@ impl Step<'_> {
         // Whether the destination is a directory depends on the parent alone, which is in the key.
         let ready = context.select(&typed, to, false, &exclusions(op)?).await?;
         Ok(ready.digest)
+    }
+
+    /// The files that stand at the step's addresses, fetched once.
+    async fn fetched(&self, op: &CopyOp) -> Result<&[Fetched]> {
+        let fetch = || async {
+            let mut all = Vec::new();
+            for source in &op.sources {
+                if let CopySource::Address(address) = source {
+                    let hub = &self.run.builder.shared;
+                    let checksum = op.checksum.as_deref();
+                    all.push(remote::fetch(&hub.core, &self.store(), address, checksum).await?);
+                }
+            }
+            Ok(all)
+        };
+        let fetched: Result<&Vec<Fetched>> = self.fetched.get_or_try_init(fetch).await;
+        Ok(fetched?)
+    }
+
+    /// Where bytes of the context and of the web are, by their digest.
+    fn store(&self) -> PathBuf {
+        context::store(&self.run.builder.shared.config.root)
     }
 
     async fn whole_context(&self) -> Result<String> {
@@ -259,15 +289,31 @@ impl Step<'_> {
                 (ready.source, ready.selected)
             }
         };
+        let (fetched, store) = (self.fetched(op).await?.to_vec(), self.store());
         let (op, time_s) = (op.clone(), self.run.request.time_s);
         let state = self.run.builder.shared.config.state.clone();
         blocking(move || {
+            let place = |source: &Source, one: &Selected, unpack: bool| {
+                if unpack && crate::archive::is_one(source, &one.from)? {
+                    return crate::archive::unpack(
+                        &root,
+                        source,
+                        one,
+                        &op.destination,
+                        &state,
+                        time_s,
+                    );
+                }
+                copy::write(&root, source, one, &rules).map_err(invalid)
+            };
             for one in &selected {
-                let archive = op.add && op.unpack && crate::archive::is_one(&source, &one.from)?;
-                if archive {
-                    crate::archive::unpack(&root, &source, one, &op.destination, &state, time_s)?;
-                } else {
-                    copy::write(&root, &source, one, &rules).map_err(invalid)?;
+                place(&source, one, op.unpack.unwrap_or(op.add))?;
+            }
+            for one in &fetched {
+                let (source, name) = one.source(&store);
+                let to = destination(&op);
+                for one in copy::select(&source, &name, to, exists_as_dir).map_err(invalid)? {
+                    place(&source, &one, op.unpack.unwrap_or_default())?;
                 }
             }
             inline(&op, &root, &rules, exists_as_dir).map_err(invalid)
@@ -322,7 +368,7 @@ fn paths_of(op: &CopyOp) -> Vec<&str> {
         .iter()
         .filter_map(|source| match source {
             CopySource::Path(path) => Some(path.as_str()),
-            CopySource::Inline { .. } => None,
+            CopySource::Inline { .. } | CopySource::Address(_) => None,
         })
         .collect()
 }

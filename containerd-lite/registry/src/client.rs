@@ -109,6 +109,11 @@ impl Client {
             .collect()
     }
 
+    /// The way to this server.
+    pub(crate) fn transport(&self, host: &Host) -> Result<Arc<Transport>, Error> {
+        self.inner.transports.to(self.config(), host)
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.inner.config
     }

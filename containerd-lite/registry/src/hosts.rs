@@ -36,6 +36,21 @@ pub(crate) struct Host {
     pub(crate) is_mirror: bool,
 }
 
+impl Host {
+    /// A server that is no registry, by an address on it.
+    pub(crate) fn plain(address: Url) -> Self {
+        Self {
+            base: address,
+            can_pull: true,
+            can_resolve: false,
+            can_push: false,
+            tls: TlsSettings::default(),
+            headers: Vec::new(),
+            is_mirror: false,
+        }
+    }
+}
+
 /// What differs from the machine's own trust.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TlsSettings {

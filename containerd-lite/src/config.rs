@@ -117,7 +117,7 @@ pub struct CriSection {
     /// Systemd makes the cgroups, as the kubelet must be told by RuntimeConfig.
     pub systemd_cgroup: bool,
     /// Where clients get streams of containers: an address and a port, of which
-    /// 0 is any that is free.
+    /// 0 is any that is free; it is listened on from the first stream on.
     pub stream_address: SocketAddr,
     /// Runtimes by the handler of their RuntimeClass: a path, or a program in
     /// PATH.

@@ -225,7 +225,7 @@ mod docker {
         let missing = run(&["busybox", "no-such-program"]).exits(127);
         let words = "exec: \"no-such-program\": executable file not found in $PATH";
         assert!(missing.err.contains(words), "{missing}");
-        run(&["busybox", "/etc"]).exits(126);
+        run(&["busybox", "/etc/passwd"]).exits(126);
 
         assert_eq!(
             run(&["--user", "user", "busybox", "id", "-u"]).ok(),

@@ -53,15 +53,17 @@ impl Story {
         stack.ctl(&["rmi", "loaded:1"]).ok();
         let daemon = stack.daemon_pid();
         stack.kill_daemon();
-        let end = format!("{daemon} +++ killed by SIGKILL +++");
+        let daemon = daemon.to_string();
+        // Short numbers of processes are padded.
+        let is_end = |line: &str| {
+            line.split_once(' ').is_some_and(|(pid, what)| {
+                pid == daemon && what.trim_start() == "+++ killed by SIGKILL +++"
+            })
+        };
         let text = eventually("the end of the log", || {
             let text = fs::read(&log).ok()?;
             let text = String::from_utf8_lossy(&text).into_owned();
-            text.lines()
-                .rev()
-                .take(80)
-                .any(|line| line == end)
-                .then_some(text)
+            text.lines().rev().take(80).any(is_end).then_some(text)
         });
         Self {
             calls: write_log::calls(&text),

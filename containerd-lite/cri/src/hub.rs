@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lite_core::{AnyValue, Because, Core, Kind, Namespace, Result};
-use tokio::sync::{OwnedMutexGuard, broadcast, watch};
+use tokio::sync::{OnceCell, OwnedMutexGuard, broadcast, watch};
 
 use crate::bridge::Bridge;
 use crate::events::Event;
@@ -67,7 +67,8 @@ struct Shared {
     index: Mutex<Index>,
     bridge: Bridge,
     plugins: cni::Client,
-    streaming: streaming::Server,
+    /// Listens from the first URL on: without a kubelet no port is open.
+    streaming: OnceCell<streaming::Server>,
     rates: Rates,
     changes: watch::Sender<u64>,
     events: broadcast::Sender<Event>,
@@ -108,18 +109,11 @@ impl Drop for Name {
 }
 
 impl Cri {
-    /// An empty one, whose streaming server listens.
+    /// An empty one.
     ///
     /// # Errors
-    /// Those of listening.
-    pub(crate) async fn new(core: Core, config: CriConfig) -> Result<Self> {
-        let listen = config.stream_address;
-        let streaming = streaming::Server::start(streaming::Config {
-            listen,
-            ..streaming::Config::default()
-        })
-        .await
-        .op(|| format!("listen on {listen} for streams of containers"))?;
+    /// Those of looking at the host.
+    pub(crate) fn new(core: Core, config: CriConfig) -> Result<Self> {
         let shared = Shared {
             host: Host::look()?,
             bridge: Bridge::open(&core),
@@ -130,7 +124,7 @@ impl Cri {
             config,
             ns: Namespace::parse(NAMESPACE)?,
             index: Mutex::default(),
-            streaming,
+            streaming: OnceCell::new(),
             rates: Rates::default(),
             changes: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENTS),
@@ -171,8 +165,19 @@ impl Cri {
     }
 
     /// Where clients get streams.
-    pub(crate) fn streaming(&self) -> &streaming::Server {
-        &self.shared.streaming
+    ///
+    /// # Errors
+    /// Those of listening, for the first who asks.
+    pub(crate) async fn streaming(&self) -> Result<&streaming::Server> {
+        let listen = self.shared.config.stream_address;
+        let start = || {
+            streaming::Server::start(streaming::Config {
+                listen,
+                ..streaming::Config::default()
+            })
+        };
+        let started = self.shared.streaming.get_or_try_init(start).await;
+        started.op(|| format!("listen on {listen} for streams of containers"))
     }
 
     /// Processor time as last seen.

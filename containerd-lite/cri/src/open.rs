@@ -26,7 +26,7 @@ impl Cri {
     /// # Errors
     /// Those of the database, and of restoring networks.
     pub async fn open(core: Core, config: CriConfig) -> Result<Self> {
-        let cri = Self::new(core, config).await?;
+        let cri = Self::new(core, config)?;
         let (of_pods, of_containers) = {
             let cri = cri.clone();
             lite_core::blocking(move || read(&cri)).await?

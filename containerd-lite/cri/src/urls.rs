@@ -30,8 +30,9 @@ const DIAL_TIME: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// NotFound; FailedPrecondition unless it runs; InvalidArgument without a
-/// command or without any stream; ResourceExhausted when too many URLs wait.
-pub fn exec(cri: &Cri, id: &str, args: Vec<String>, wanted: Wanted) -> Result<String> {
+/// command or without any stream; ResourceExhausted when too many URLs wait;
+/// those of listening.
+pub async fn exec(cri: &Cri, id: &str, args: Vec<String>, wanted: Wanted) -> Result<String> {
     let record = running(cri, id)?;
     check(wanted)?;
     if args.is_empty() {
@@ -44,14 +45,14 @@ pub fn exec(cri: &Cri, id: &str, args: Vec<String>, wanted: Wanted) -> Result<St
             outcome.unwrap_or_else(|err| Ended::Failed(chain(&err)))
         })
     });
-    issued(cri.streaming().exec(wanted, run))
+    issued(cri.streaming().await?.exec(wanted, run))
 }
 
 /// The URL at which a client is attached to the container `id`.
 ///
 /// # Errors
 /// As [`exec`].
-pub fn attach(cri: &Cri, id: &str, wanted: Wanted) -> Result<String> {
+pub async fn attach(cri: &Cri, id: &str, wanted: Wanted) -> Result<String> {
     let record = running(cri, id)?;
     check(wanted)?;
     let cri_of_run = cri.clone();
@@ -61,7 +62,7 @@ pub fn attach(cri: &Cri, id: &str, wanted: Wanted) -> Result<String> {
             outcome.unwrap_or_else(|err| Ended::Failed(chain(&err)))
         })
     });
-    issued(cri.streaming().attach(wanted, run))
+    issued(cri.streaming().await?.attach(wanted, run))
 }
 
 /// The URL at which a client reaches ports of the pod `id`.
@@ -69,7 +70,7 @@ pub fn attach(cri: &Cri, id: &str, wanted: Wanted) -> Result<String> {
 /// # Errors
 /// NotFound; FailedPrecondition unless it is ready; InvalidArgument for a port
 /// that is none; ResourceExhausted.
-pub fn port_forward(cri: &Cri, id: &str, ports: &[i32]) -> Result<String> {
+pub async fn port_forward(cri: &Cri, id: &str, ports: &[i32]) -> Result<String> {
     let pod = cri.pod(id)?;
     if pod.state != PodState::Ready {
         return Err(Kind::FailedPrecondition.error(format!("pod sandbox {} is not ready", pod.id)));
@@ -89,7 +90,7 @@ pub fn port_forward(cri: &Cri, id: &str, ports: &[i32]) -> Result<String> {
             tokio::net::TcpStream::from_std(stream)
         })
     });
-    issued(cri.streaming().port_forward(ports, dial))
+    issued(cri.streaming().await?.port_forward(ports, dial))
 }
 
 /// Connects to a port of the loopback interface in a namespace, or in ours.

@@ -391,7 +391,7 @@ impl RuntimeService for CriRuntimeApi {
             stderr: request.stderr,
             terminal: request.tty,
         };
-        let made = urls::exec(&self.cri, &request.container_id, request.cmd, wanted);
+        let made = urls::exec(&self.cri, &request.container_id, request.cmd, wanted).await;
         let url = made.map_err(to_status)?;
         Ok(Response::new(wire::ExecResponse { url }))
     }
@@ -407,7 +407,7 @@ impl RuntimeService for CriRuntimeApi {
             stderr: request.stderr,
             terminal: request.tty,
         };
-        let made = urls::attach(&self.cri, &request.container_id, wanted);
+        let made = urls::attach(&self.cri, &request.container_id, wanted).await;
         let url = made.map_err(to_status)?;
         Ok(Response::new(wire::AttachResponse { url }))
     }
@@ -417,7 +417,7 @@ impl RuntimeService for CriRuntimeApi {
         request: Request<wire::PortForwardRequest>,
     ) -> Result<Response<wire::PortForwardResponse>, Status> {
         let request = request.into_inner();
-        let made = urls::port_forward(&self.cri, &request.pod_sandbox_id, &request.port);
+        let made = urls::port_forward(&self.cri, &request.pod_sandbox_id, &request.port).await;
         let url = made.map_err(to_status)?;
         Ok(Response::new(wire::PortForwardResponse { url }))
     }

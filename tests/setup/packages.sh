@@ -24,7 +24,7 @@ needs() {
 		nftables|run test|nft|published ports and the way out of containers' networks
 		iproute2|test|ip|each test has a network of its own
 		git|test|git|builds from a repository's address, and serves one on loopback
-		procps|test|ps|\`ctl top\` shows the host's processes
+		procps|test|ps|`ctl top` shows the host's processes
 		docker-registry|test|docker-registry|the registry that pull is tested against
 		skopeo|test|skopeo|fills that registry and writes image archives
 		containerd|test bench|containerd|real containerd and its ctr, as a peer on both sides

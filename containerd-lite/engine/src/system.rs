@@ -1,5 +1,5 @@
-//! The daemon and its host as a whole: [`info`], what takes room on the disk
-//! ([`usage`]), and what is wrong ([`doctor`]).
+//! The daemon and its host as a whole: [`info()`], what takes room on the disk
+//! ([`usage()`]), and what is wrong ([`doctor()`]).
 
 mod doctor;
 mod info;

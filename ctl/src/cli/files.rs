@@ -98,7 +98,7 @@ pub(crate) struct PruneImagesArgs {
     /// Remove all unused images, not just dangling ones
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Provide filter values (e.g. "until=<timestamp>")
+    /// Provide filter values (e.g. "until=TIMESTAMP")
     #[arg(long, value_name = "filter", action = ArgAction::Append)]
     pub(crate) filter: Vec<String>,
     /// Do not prompt for confirmation

@@ -59,7 +59,7 @@ pub(crate) struct PruneSystemArgs {
     /// Remove all unused images not just dangling ones
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Provide filter values (e.g. "label=<key>=<value>")
+    /// Provide filter values (e.g. "label=KEY=VALUE")
     #[arg(long, value_name = "filter", action = ArgAction::Append)]
     pub(crate) filter: Vec<String>,
     /// Do not prompt for confirmation
